@@ -1,0 +1,141 @@
+"""Settings: frozen dataclasses whose fields carry their range, unit and meaning.
+
+Everything that checks, documents or transports a setting (validation, the wire, `--help`,
+the batch key) reads the field's metadata, so a new setting is written down once.
+
+A number (int or float) may differ between rows that share a lane; everything else is
+*structure* and is part of the batch key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from .errors import SpecError, unknown_name
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    doc: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    unit: str = "",
+    choices: Sequence[str] = (),
+    optional: bool = False,
+) -> Any:
+    """Declare one field of a settings class.
+
+    Args:
+        default: value when not given; none means that it must be given.
+        doc: one sentence for `--help`, the docs and the wire.
+        low, high: inclusive ends of the accepted range.
+        above, below: exclusive ends.
+        unit: "s", "dB", "steps", "pixels"; empty for pure numbers.
+        choices: the accepted names, for text.
+        optional: None is accepted and means "off".
+    """
+    metadata = {
+        "doc": doc,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "unit": unit,
+        "choices": tuple(choices),
+        "optional": optional,
+    }
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings: checks every field when it is made.
+
+    Raises:
+        SpecError: a field is of the wrong type, not finite, or out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.metadata:
+                object.__setattr__(self, item.name, _checked(self, item))
+
+
+def _checked(owner: Settings, item: Field[Any]) -> Any:
+    value = getattr(owner, item.name)
+    meta = item.metadata
+    if value is None and meta["optional"]:
+        return None
+    kind = kind_of(item)
+    if kind in (int, float):
+        return _checked_number(value, kind, item.name, meta)
+    if kind is bool and not isinstance(value, bool):
+        raise SpecError(f"must be true or false, found {value!r:.40}", field=item.name)
+    if kind is str:
+        if not isinstance(value, str):
+            raise SpecError(f"must be text, found {type(value).__name__}", field=item.name)
+        if meta["choices"] and value not in meta["choices"]:
+            raise unknown_name("value", value, list(meta["choices"]), field=item.name)
+    return value
+
+
+def _checked_number(value: Any, kind: type, name: str, meta: Mapping[str, Any]) -> Any:
+    accepted = describe_range(meta)
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise SpecError(f"must be a number, found {type(value).__name__}", field=name)
+    if not math.isfinite(float(value)):
+        raise SpecError(f"must be a finite number{accepted}, found {float(value)}", field=name)
+    if kind is int and int(value) != float(value):
+        raise SpecError(f"must be a whole number{accepted}, found {value}", field=name)
+    number = kind(value)
+    low, high, above, below = meta["low"], meta["high"], meta["above"], meta["below"]
+    if (
+        (low is not None and number < low)
+        or (high is not None and number > high)
+        or (above is not None and number <= above)
+        or (below is not None and number >= below)
+    ):
+        raise SpecError(f"must be{accepted}, found {number}", field=name)
+    return number
+
+
+def describe_range(meta: Mapping[str, Any]) -> str:
+    """Say the accepted range in words, e.g. " > 0 and ≤ 10 s"; empty if there is none."""
+    signs = (("low", "≥"), ("above", ">"), ("high", "≤"), ("below", "<"))
+    ends = [f"{sign} {meta[key]:g}" for key, sign in signs if meta[key] is not None]
+    unit = f" {meta['unit']}" if meta["unit"] else ""
+    return f" {' and '.join(ends)}{unit}" if ends else ""
+
+
+_KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def kind_of(item: Field[Any]) -> type | None:
+    """The plain type of a field, `int | None` counting as int; None for anything richer."""
+    name = item.type if isinstance(item.type, str) else getattr(item.type, "__name__", "")
+    return _KINDS.get(name.removesuffix(" | None"))
+
+
+def numbers(settings: Settings) -> dict[str, float]:
+    """The fields that may differ between rows of one lane, as floats."""
+    return {name: float(value) for name, value in _values(settings) if _is_number(value)}
+
+
+def structure(settings: Settings) -> tuple[Any, ...]:
+    """The rest: class and non-numeric fields, hashable, for the batch key."""
+    named = tuple((name, value) for name, value in _values(settings) if not _is_number(value))
+    return (type(settings).__name__, *named)
+
+
+def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
+    return ((item.name, getattr(settings, item.name)) for item in fields(settings) if item.metadata)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

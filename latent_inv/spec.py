@@ -1,0 +1,259 @@
+"""What can be asked for: plain frozen values, no torch, picklable, checked when made.
+
+A component (loss, observation, solver, initialiser) is asked for by its settings class here and done
+by a class of the same name in the package of that kind; the tables at the end name them on
+the wire and on the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import SpecError
+from .settings import Settings, setting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .images import Picture
+
+MAX_SEED = 2**63 - 1
+DTYPES = ("float32", "float64")
+PERCEPTUAL_METRICS = ("stlpips-alex", "stlpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze")
+
+
+# ---- losses: Σ wᵢ · lossᵢ(A(G(z)), y) + Σ priorⱼ(z) ------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixel(Settings):
+    """Mean difference of pixels on the [-1, 1] scale, over the visible ones."""
+
+    weight: float = setting(1.0, low=0, high=1e6, doc="Factor of this term in the sum.")
+    kind: str = setting("l2", choices=("l1", "l2", "huber"), doc="l1: mean |d|; l2: mean d²; huber: d²/2 below delta.")
+    delta: float = setting(0.1, above=0, high=10, doc="Where huber turns from square to linear.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptual(Settings):
+    """Distance of the job's perceptual metric (LPIPS family) between result and target."""
+
+    weight: float = setting(1.0, low=0, high=1e6, doc="Factor of this term in the sum.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentPrior(Settings):
+    """Negative log density of the latents under their prior, per dimension, 0 at the mode."""
+
+    weight: float = setting(1e-3, low=0, high=1e6, doc="Factor of this term in the sum.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TotalVariation(Settings):
+    """Mean absolute difference of neighbouring pixels (anisotropic), of the decoded picture."""
+
+    weight: float = setting(1e-2, low=0, high=1e6, doc="Factor of this term in the sum.")
+
+
+# ---- observations: A ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Settings):
+    """The picture itself is what was observed."""
+
+
+# ---- solvers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Settings):
+    """Adam with warm-up and a cosine or constant schedule, one state a row."""
+
+    learning_rate: float = setting(0.1, above=0, high=1e4, doc="Largest step of one latent, in latent units.")
+    schedule: str = setting("cosine", choices=("cosine", "constant"), doc="Learning rate after the warm-up.")
+    warmup_steps: int = setting(10, low=0, high=100_000, unit="steps", doc="Linear rise of the learning rate.")
+    beta1: float = setting(0.9, low=0, below=1, doc="Decay of the mean of gradients.")
+    beta2: float = setting(0.99, low=0, below=1, doc="Decay of the mean of squared gradients.")
+    epsilon: float = setting(1e-8, above=0, high=1, doc="Guard of the division.")
+
+
+# ---- initialisers ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(Settings):
+    """Independent draws from the prior, all run to the end; the best one is the result."""
+
+    count: int = setting(1, low=1, high=64, doc="How many draws, one row each.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorMean(Settings):
+    """The mean of the prior. Where the gradient is zero there, the start is moved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf(Settings):
+    """Draws from the prior, of which the one with the smallest loss goes on."""
+
+    count: int = setting(8, low=1, high=4096, doc="How many draws are tried.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(Settings):
+    """Latents from an earlier result or of your own."""
+
+    latents: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+# ---- the rest of a job -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Settings):
+    """When to stop. Whatever comes first."""
+
+    steps: int = setting(200, low=0, high=1_000_000, unit="steps", doc="Most steps; 0 only scores the start.")
+    seconds: float | None = setting(None, above=0, high=86_400, unit="s", optional=True, doc="Most seconds.")
+    target_lpips: float | None = setting(None, low=0, high=10, optional=True, doc="Stop at or below this distance.")
+    target_psnr_db: float | None = setting(
+        None, above=0, high=190, unit="dB", optional=True, doc="Stop at or above this PSNR."
+    )
+    patience: int | None = setting(
+        None, low=1, high=1_000_000, unit="steps", optional=True, doc="Stop after so many steps without improvement."
+    )
+    tolerance: float = setting(1e-3, low=0, below=1, doc="Relative improvement that counts for the patience.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting(Settings):
+    """How much is told while a job runs."""
+
+    progress_steps: int = setting(1, low=1, high=1_000_000, unit="steps", doc="Steps between progress events.")
+    preview_steps: int | None = setting(
+        None, low=1, high=1_000_000, unit="steps", optional=True, doc="Steps between previews; unset: none by steps."
+    )
+    preview_seconds: float | None = setting(
+        None, above=0, high=86_400, unit="s", optional=True, doc="Seconds between previews; unset: none by time."
+    )
+    checkpoint_steps: int | None = setting(
+        None, low=1, high=1_000_000, unit="steps", optional=True, doc="Steps between checkpoints; unset: none."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec(Settings):
+    """One inversion: which latents of `generator` are behind `picture`?
+
+    Attributes:
+        picture: what was observed, as loaded by `images.load`; cropped and fitted when the job is built.
+        crop: (left, top, right, bottom) in pixels of the upright picture, right and bottom exclusive.
+        losses: the sum that is minimised, at least one term; one of a kind.
+    """
+
+    picture: Picture
+    generator: str = setting("faces", doc="Name of the generator.")
+    space: str = setting("", doc="Latent space; empty takes the generator's default.")
+    crop: tuple[int, int, int, int] | None = None
+    perceptual: str = setting("stlpips-alex", choices=PERCEPTUAL_METRICS, doc="Perceptual metric, for loss and report.")
+    losses: tuple[Settings, ...] = (Pixel(), Perceptual())
+    observation: Settings = Identity()
+    solver: Settings = Adam()
+    initialiser: Settings = Seeds()
+    budget: Budget = Budget()
+    reporting: Reporting = Reporting()
+    seed: int = setting(0, low=0, high=MAX_SEED, doc="All randomness of the job comes from this.")
+    priority: str = setting("interactive", choices=("interactive", "bulk"), doc="Decides the lane width.")
+    lane_width: int = setting(0, low=0, high=256, doc="Rows a kernel call runs at; 0 takes 1, or the engine's for bulk.")
+    dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.losses:
+            raise SpecError("at least one loss is needed, found none", field="losses")
+        kinds = [type(loss) for loss in self.losses]
+        if len(set(kinds)) != len(kinds):
+            raise SpecError("one loss of a kind is accepted, found two of one kind; add their weights", field="losses")
+        if all(getattr(loss, "weight", 1) == 0 for loss in self.losses):
+            raise SpecError("one loss must have a weight > 0, found only zeros", field="losses")
+        for name, kind in (("budget", Budget), ("reporting", Reporting)):
+            if not isinstance(getattr(self, name), kind):
+                found = type(getattr(self, name)).__name__
+                raise SpecError(f"must be a {kind.__name__}, found {found}", field=name)
+        checks = (("observation", OBSERVATIONS), ("solver", SOLVERS), ("initialiser", INITIALISERS))
+        for name, table in (("losses", LOSSES), *checks):
+            value: Any = getattr(self, name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if type(item) not in table.values():
+                    accepted = ", ".join(kind.__name__ for kind in table.values())
+                    raise SpecError(f"accepted are settings of {accepted}, found {type(item).__name__}", field=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSpec(Settings):
+    """Latents to pictures. `latents`: name → [n, …], one row a picture."""
+
+    latents: Mapping[str, np.ndarray]
+    generator: str = setting("faces", doc="Name of the generator.")
+    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSpec(Settings):
+    """Draws from the prior: one latent and one picture a seed."""
+
+    seeds: tuple[int, ...] = (0,)
+    generator: str = setting("faces", doc="Name of the generator.")
+    space: str = setting("", doc="Latent space; empty takes the generator's default.")
+    height: int = setting(0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own.")
+    width: int = setting(0, low=0, high=16_384, unit="pixels", doc="Picture width where the generator is free; 0: its own.")
+    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.seeds) <= MAX_SAMPLES:
+            raise SpecError(f"1 to {MAX_SAMPLES} seeds are accepted, found {len(self.seeds)}", field="seeds")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+                raise SpecError(f"must be whole numbers from 0 to {MAX_SEED}, found {seed!r:.40}", field="seeds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSpec(Settings):
+    """Picture to latents in one pass, where the generator has an encoder."""
+
+    picture: Picture
+    generator: str = setting("faces", doc="Name of the generator.")
+    space: str = setting("", doc="Latent space; empty takes the generator's default.")
+    crop: tuple[int, int, int, int] | None = None
+    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeSpec(Settings):
+    """What a generator offers; an empty name asks for all of them."""
+
+    generator: str = setting("", doc="Name of the generator; empty: all.")
+
+
+MAX_SAMPLES = 64
+
+#: name on the wire and on the command line → settings class
+LOSSES: dict[str, type[Settings]] = {
+    "pixel": Pixel,
+    "perceptual": Perceptual,
+    "latent_prior": LatentPrior,
+    "total_variation": TotalVariation,
+}
+OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
+SOLVERS: dict[str, type[Settings]] = {"adam": Adam}
+INITIALISERS: dict[str, type[Settings]] = {
+    "seeds": Seeds,
+    "prior_mean": PriorMean,
+    "best_of": BestOf,
+    "given": Given,
+}
+Spec = JobSpec | DecodeSpec | SampleSpec | EncodeSpec | DescribeSpec
