@@ -1,9 +1,10 @@
 """Arrays and tensors to planes: layout, dtype and range, each by a stated rule and never by guessing.
 
-Layout: [H, W] is grey. With three dimensions channels come last if the last dimension is 1, 3 or 4, else first if the first is.
-A fourth dimension may lead if it is 1. Four channels are RGB and alpha. So [3, H, 3] is read as channels last; give such a
-picture channels last, or as a file.
-Range: uint8, uint16 and bool span their whole type. Floats must declare one of `RANGES`; alpha is in the same range as colour.
+Layout: [H, W] is grey. With three dimensions channels come last if the last dimension is 1, 3 or 4, else first if the
+first is. A fourth dimension may lead if it is 1. Four channels are RGB and alpha. So [3, H, 3] is read as channels
+last; give such a picture channels last, or as a file.
+Range: uint8, uint16 and bool span their whole type. Floats must declare one of `RANGES`; alpha is in the same range as
+colour.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     Returns:
         float32 of the same shape. The two ends map to -1 and 1 exactly.
     """
-    work = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
-    work -= (low + high) / 2
-    work /= (high - low) / 2
-    return np.clip(work, -1.0, 1.0).astype(np.float32, copy=False)
+    work: np.ndarray = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
+    np.subtract(work, (low + high) / 2, out=work)
+    np.divide(work, (high - low) / 2, out=work)
+    return np.clip(work, -1.0, 1.0, out=work).astype(np.float32, copy=False)
 
 
 def scale_floats(values: np.ndarray, value_range: object, *, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -121,13 +122,14 @@ def planes(
     name = array.dtype.name
     if name not in _INTEGER_RANGES and name not in ("float16", "float32", "float64"):
         raise ImageError(f"dtype {name} is not accepted; accepted: uint8, uint16, bool, float16, float32, float64")
+    warnings: tuple[str, ...] = ()
     stacked = _channels_first(array)
     limits.check_size(*stacked.shape[1:])
     if name in _INTEGER_RANGES:
         own = _INTEGER_RANGES[name]
         if value_range is not None and check_range(value_range) != own:
             raise ImageError(f"{name} values span {own}, but value_range says {value_range}: leave it out")
-        values, warnings = scale(stacked, *own), ()
+        values = scale(stacked, *own)
     else:
         _name_bad_index(array)
         values, warnings = scale_floats(stacked, value_range, what=f"{name} values")
@@ -158,5 +160,5 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
         if array.shape[0] in (1, 3, 4):
             return array
     raise ShapeError(
-        f"shape {shape} is not a picture; accepted: [H, W], [H, W, C], [C, H, W] and these with a leading 1, C = 1, 3 or 4"
+        f"shape {shape} is not a picture; accepted: [H, W], [H, W, C], [C, H, W], also with a leading 1; C = 1, 3 or 4"
     )

@@ -23,6 +23,9 @@ _FULL_SCALE = {"I;12": 4095.0}
 #: Grey PNGs of fewer than 8 bits are decoded to 0..255, but their transparent level stays in file units.
 _KEY_STEP = {"L;2": 85, "L;4": 17}
 
+#: cmsFLAGS_NOOPTIMIZE of littleCMS; Pillow before 10.3 has no name for it.
+_NO_SHORTCUTS = 0x0100
+
 _UNREADABLE = "the embedded colour profile cannot be used ({}); the colours are taken as sRGB"
 
 
@@ -122,7 +125,9 @@ def _to_srgb(image: Image.Image, profile: object, warnings: list[str]) -> Image.
             warnings.append(_UNREADABLE.format(f"it is for {space}, the picture is {image.mode}"))
             return _plain_rgb(image)
         convert = _transform(source, mode)
-        return _plain_rgb(image) if _changes_nothing(convert, mode) else convert(image)
+        if _changes_nothing(convert, mode):
+            return _plain_rgb(image)
+        return _through_curve(image, convert) if mode == "L" else convert(image)
     except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError, AttributeError) as error:
         reason = "unreadable" if features.check_module("littlecms2") else f"no colour management here: {error}"
         warnings.append(_UNREADABLE.format(reason))
@@ -130,7 +135,9 @@ def _to_srgb(image: Image.Image, profile: object, warnings: list[str]) -> Image.
 
 
 def _transform(source: Any, mode: str) -> Convert:
-    change = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    # Without littleCMS' shortcuts for grey, which are off by 7 levels in the darks of a linear profile.
+    flags: Any = _NO_SHORTCUTS if mode == "L" else 0
+    change = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
 
     def convert(image: Image.Image) -> Image.Image:
         result = ImageCms.applyTransform(image, change)
@@ -141,8 +148,14 @@ def _transform(source: Any, mode: str) -> Convert:
     return convert
 
 
+def _through_curve(image: Image.Image, convert: Convert) -> Image.Image:
+    """Convert each of the 256 greys once: an exact transform of every pixel is slow."""
+    curve = np.asarray(convert(Image.fromarray(np.arange(256, dtype=np.uint8)[None])))[0]
+    return Image.fromarray(curve[np.asarray(image)])
+
+
 def _changes_nothing(convert: Convert, mode: str) -> bool:
-    """Tell whether a profile is sRGB in all but name: then pixels stay exactly as stored, free of rounding in the transform."""
+    """Tell whether a profile is sRGB in all but name: then pixels stay exactly as stored, free of rounding."""
     if mode == "RGB":
         levels = np.arange(0, 256, 17, dtype=np.uint8)
         probe = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(16, -1, 3)

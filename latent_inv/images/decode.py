@@ -1,8 +1,8 @@
 """Encoded bytes and PIL images to planes.
 
-Each format's own decoder is called, not `PIL.Image.open`: that keeps every decoder but these out of reach (some start other
-programs), and it leaves out `open`'s size check, which warns or raises by a process-wide number. The check of this library,
-`Limits`, stands in its place and runs between reading the header and decoding the pixels.
+Each format's own decoder is called, not `PIL.Image.open`: that keeps every decoder but these out of reach (some start
+other programs), and it leaves out `open`'s size check, which warns or raises by a process-wide number. The check of
+this library, `Limits`, stands in its place and runs between reading the header and decoding the pixels.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ _OPTIONAL = ("AVIF", "HEIF")
 #: Formats whose decoder never reads past the end of a whole file, so that doing so proves truncation.
 _STRICT = ("PNG", "JPEG", "GIF", "BMP", "TIFF")
 
+#: The same for the kinds of PPM with binary samples; those of text are read in blocks until nothing comes.
+_STRICT_PPM = (b"P4", b"P5", b"P6")
+
 
 class _EndOfDataError(OSError):
     """A decoder wants more bytes than the file has."""
@@ -70,7 +73,7 @@ class _EndOfDataError(OSError):
 class _File(io.BytesIO):
     """Bytes as a file. While `strict`, reading at the end is an error.
 
-    Pillow's process-wide LOAD_TRUNCATED_IMAGES, which some other library may have set, turns that very read into grey pixels.
+    Pillow's process-wide LOAD_TRUNCATED_IMAGES, which another library may have set, turns that read into grey pixels.
     """
 
     strict = False
@@ -97,10 +100,11 @@ def decode(data: bytes, value_range: object, limits: Limits) -> Planes:
     """
     limits.check_bytes(len(data))
     kind = find_format(data)
-    decoder = _DECODERS.get(kind) or _optional_decoder(kind)
+    decoder = _decoder(kind)
     if decoder is None:
         found = f"a {kind} picture, which needs a Pillow plugin that is not here" if kind else describe(data)
-        raise ImageError(f"found {found}; accepted: {', '.join(FORMATS)}")
+        here = [name for name in (*FORMATS, *_OPTIONAL) if _decoder(name) is not None]
+        raise ImageError(f"found {found}; accepted: {', '.join(here)}")
     if kind == "WEBP":
         size = webp_size(data)
         if size is not None:
@@ -110,7 +114,7 @@ def decode(data: bytes, value_range: object, limits: Limits) -> Planes:
         image = decoder(file, "")
         limits.check_size(image.height, image.width)
         frames = _count_frames(image)
-        file.strict = kind in _STRICT
+        file.strict = kind in _STRICT or data[:2] in _STRICT_PPM
         return _finish(image, value_range, frames)
 
 
@@ -140,7 +144,7 @@ def _decoding(kind: str, data: bytes | None) -> Iterator[None]:
         yield
     except LatentInvError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Some decoders check Pillow's own number inside; it may be lower than the limits here.
         raise LimitError(
             "the picture has more pixels than Pillow's MAX_IMAGE_PIXELS allows: make it smaller first"
@@ -148,15 +152,16 @@ def _decoding(kind: str, data: bytes | None) -> Iterator[None]:
     except MemoryError as error:
         raise LimitError("not enough memory to decode the picture: make it smaller first") from error
     except Exception as error:  # damaged data makes decoders raise anything from struct.error to RecursionError
-        cut = isinstance(error, (_EndOfDataError, EOFError)) or "truncated" in str(error).lower()
+        text = str(error).lower()
+        cut = isinstance(error, (_EndOfDataError, EOFError)) or "truncated" in text or "not enough image data" in text
         if cut or (data is not None and ends_early(data, kind)):
             raise ImageError("image data is truncated") from error
         raise ImageError(f"{kind} data is damaged and cannot be decoded") from error
 
 
-def _optional_decoder(kind: str) -> Callable[[Any, str], Image.Image] | None:
+def _decoder(kind: str) -> Callable[[Any, str], Image.Image] | None:
     if kind not in _OPTIONAL:
-        return None
+        return _DECODERS.get(kind)
     if kind == "AVIF":
         try:
             from PIL import AvifImagePlugin

@@ -17,7 +17,7 @@ from latent_inv.images.picture import Picture
 Box = tuple[int, int, int, int]
 Pixels = TypeVar("Pixels")
 
-#: Below this much seen area under Lanczos' kernel its weighted mean is not to be trusted, and the box filter's is taken.
+#: Below this much seen area under Lanczos' kernel its weighted mean is not to be trusted: the box filter's is taken.
 _ENOUGH = 0.5
 
 
@@ -27,7 +27,8 @@ class Placement:
 
     Args:
         height, width: rows and columns of the visible part, which starts at the top left corner.
-        box: (left, top, right, bottom) of the part of the upright source that it shows, pixels, right and bottom exclusive.
+        box: (left, top, right, bottom) of the part of the upright source that it shows, pixels; right and bottom are
+            exclusive.
     """
 
     height: int
@@ -61,10 +62,10 @@ def crop_and_fit(
 ) -> tuple[Picture, Placement]:
     """Cut a picture and bring it to a generator's size.
 
-    With `size`, the part with the aspect ratio of `size` is cut from the middle of the crop (or of the picture) and resized with
-    Lanczos' kernel, antialiased, in 32-bit floats. Colours are averaged by weight, so unseen ones never bleed into seen ones;
-    the weight itself is resized with a box filter. Without `size` nothing is resized: the picture is continued by reflection to
-    the right and below until both sides are multiples of `stride`, with weight 0 there.
+    With `size`, the part with the aspect ratio of `size` is cut from the middle of the crop (or of the picture) and
+    resized with Lanczos' kernel, antialiased, in 32-bit floats. Colours are averaged by weight, so unseen ones never
+    bleed into seen ones; the weight itself is resized with a box filter. Without `size` nothing is resized: the picture
+    is continued by reflection to the right and below until both sides are multiples of `stride`, with weight 0 there.
 
     Args:
         picture: what to fit.
@@ -73,7 +74,7 @@ def crop_and_fit(
         stride: sides must be multiples of this, ≥ 1; used only without `size`.
         field: dotted name of the crop, for messages.
     Returns:
-        (the fitted picture, where its visible part lies). A warning is added when the picture was enlarged or its sides cut.
+        (the fitted picture, where its visible part lies). A warning is added when it was enlarged or its sides cut.
     Raises:
         ImageError: a crop that is empty or not inside the picture, or that shows unseen pixels only.
         SpecError: `size` or `stride` is no whole number ≥ 1.
@@ -100,13 +101,13 @@ def crop_and_fit(
 
 
 def with_weight(picture: Picture, weight: Any, *, field: str = "weight") -> Picture:
-    """Multiply one more weight onto a picture. Pixels whose weight becomes 0 are set to mid-grey: nothing may depend on them.
+    """Multiply one more weight onto a picture. Pixels whose weight becomes 0 turn mid-grey: nothing may depend on them.
 
     Args:
         picture: what to weigh.
-        weight: white (1) = seen, black (0) = unseen. [H, W] array or tensor (also with one channel) of floats in [0, 1], bool, or
-            uint8 0..255; or a path, bytes or PIL image of a grey picture, loaded as any other (so its orientation counts, and what
-            is transparent is unseen).
+        weight: white (1) = seen, black (0) = unseen. [H, W] array or tensor (also with one channel) of floats in
+            [0, 1], bool, or uint8 0..255; or a path, bytes or PIL image of a grey picture, loaded as any other (so its
+            orientation counts, and what is transparent is unseen).
         field: dotted name of the weight, for messages.
     Returns:
         a new picture.
@@ -114,16 +115,18 @@ def with_weight(picture: Picture, weight: Any, *, field: str = "weight") -> Pict
         ShapeError: the sizes differ.
         ImageError: a value out of range, a weight in colour, or one that hides every pixel.
     """
+    warnings: tuple[str, ...] = ()
     with at(field):
         if isinstance(weight, np.ndarray) or is_tensor(weight):
-            extra, warnings = _array_weight(as_array(weight)), ()
+            extra = _array_weight(as_array(weight))
         elif isinstance(weight, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
             extra, warnings = _picture_weight(load(weight, field=""))
         else:
             raise ImageError(f"found {type(weight).__name__}; accepted: an array, a tensor, a path, bytes, a PIL image")
         if extra.shape != (picture.height, picture.width):
             raise ShapeError(
-                f"must have the size of the picture, {picture.width}x{picture.height}, found {extra.shape[1]}x{extra.shape[0]}"
+                f"must be as large as the picture, {picture.width}x{picture.height}, "
+                f"found {extra.shape[1]}x{extra.shape[0]}"
             )
         total = extra if picture.weight is None else extra * picture.weight
         pixels = np.where(total > 0, picture.pixels, np.float32(0.0))
@@ -222,8 +225,8 @@ def _resized(picture: Picture, height: int, width: int) -> Picture:
         return Picture(np.clip(np.stack(planes), -1.0, 1.0))
     seen = picture.weight
     weight = np.clip(_resize(seen, height, width, box), 0.0, 1.0)
-    # Weighted means: resize(weight · colour) / resize(weight). Lanczos' kernel has negative lobes, so its denominator is
-    # only divided by where most of the pixel is seen.
+    # Weighted means: resize(weight · colour) / resize(weight). Lanczos' kernel has negative lobes, so its denominator
+    # is only divided by where most of the pixel is seen.
     sharp = _resize(seen, height, width, lanczos)
     planes = []
     for plane in picture.pixels * seen + np.float32(0.0):

@@ -18,15 +18,15 @@ from latent_inv.images.picture import Limits, Picture
 def load(
     source: Any,
     *,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = Limits(),
     value_range: tuple[float, float] | None = None,
     field: str = "image",
 ) -> Picture:
     """Load a picture from whatever holds one.
 
     Args:
-        source: a path (str, PathLike), an encoded file (bytes), a PIL image, a numpy array or a torch tensor. Layouts and dtypes
-            of arrays are in `latent_inv.images.arrays`.
+        source: a path (str, PathLike), an encoded file (bytes), a PIL image, a numpy array or a torch tensor. Layouts
+            and dtypes of arrays are in `latent_inv.images.arrays`.
         limits: sizes that are accepted.
         value_range: range of float values, one of (-1, 1), (0, 1), (0, 255). Floats must state it; others need not.
         field: dotted name of the input, for messages.
@@ -59,7 +59,8 @@ def _planes(source: Any, value_range: object, limits: Limits) -> tuple[np.ndarra
     if isinstance(source, (str, os.PathLike)):
         return decode(read_file(source, limits), value_range, limits)
     raise ImageError(
-        f"found {type(source).__name__}; accepted: a path, the bytes of a file, a PIL image, a numpy array, a torch tensor"
+        f"found {type(source).__name__}; "
+        "accepted: a path, the bytes of a file, a PIL image, a numpy array, a torch tensor"
     )
 
 

@@ -1,6 +1,6 @@
 """The orientation tag: read from raw EXIF bytes, applied to planes.
 
-Read here and not with Pillow's EXIF reader, which warns through global filters on damaged metadata that has nothing to do with
+Read here and not with Pillow's EXIF reader, which makes Python warnings of damaged metadata that has nothing to do with
 the pixels. Layout of the bytes: TIFF 6.0 (1992), section 2.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 _TAG = 0x0112
 _SHORT = 3
 
-#: orientation → (swap rows and columns first, flip rows, flip columns); 1 and unknown values leave the picture as it is.
+#: orientation → (swap rows and columns first, flip rows, flip columns); 1 and unknown values change nothing.
 _MOVES = {
     2: (False, False, True),
     3: (False, True, True),

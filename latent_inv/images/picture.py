@@ -69,11 +69,12 @@ class Limits:
         """Raise LimitError when a file of `size` bytes is over the limit."""
         if size > self.max_bytes:
             raise LimitError(
-                f"the file has {size} bytes, at most {self.max_bytes} are accepted: make the picture smaller or store it as JPEG"
+                f"the file has {size} bytes, at most {self.max_bytes} are accepted: "
+                "make the picture smaller or store it as JPEG"
             )
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise LimitError when a side or the number of pixels is over the limit, ImageError when a side is under it."""
+        """Raise LimitError when a side or the number of pixels is over its limit, ImageError for a side under it."""
         found = f"the picture is {width}x{height} pixels (width x height)"
         if min(height, width) < self.min_side:
             raise ImageError(f"{found}, each side must be at least {self.min_side}")
