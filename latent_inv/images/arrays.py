@@ -73,7 +73,7 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     Returns:
         float32 of the same shape. The two ends map to -1 and 1 exactly.
     """
-    work: np.ndarray = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
+    work: np.ndarray = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32, order="C")
     np.subtract(work, (low + high) / 2, out=work)
     np.divide(work, (high - low) / 2, out=work)
     return np.clip(work, -1.0, 1.0, out=work).astype(np.float32, copy=False)
