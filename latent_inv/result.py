@@ -192,7 +192,16 @@ class JobResult:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without pixels and history."""
-        plain = ("generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "loss", "steps", "best_step")
+        plain = (
+            "generator",
+            "space",
+            "weights_sha256",
+            "perceptual",
+            "perceptual_sha256",
+            "loss",
+            "steps",
+            "best_step",
+        )
         more = ("seconds", "seed", "lane_width", "dtype", "device", "budget")
         return {
             "outcome": self.outcome.name,

@@ -116,7 +116,14 @@ class Given(Settings):
 class Budget(Settings):
     """When to stop. Whatever comes first."""
 
-    steps: int = setting(200, low=0, high=1_000_000, unit="steps", doc="Most steps; 0 only scores the start.")
+    steps: int | None = setting(
+        None,
+        low=0,
+        high=1_000_000,
+        unit="steps",
+        optional=True,
+        doc="Most steps; 0 only scores the start; unset: 200, or no limit where seconds is set.",
+    )
     seconds: float | None = setting(None, above=0, high=86_400, unit="s", optional=True, doc="Most seconds.")
     target_lpips: float | None = setting(None, low=0, high=10, optional=True, doc="Stop at or below this distance.")
     target_psnr_db: float | None = setting(
@@ -167,7 +174,9 @@ class JobSpec(Settings):
     reporting: Reporting = Reporting()
     seed: int = setting(0, low=0, high=MAX_SEED, doc="All randomness of the job comes from this.")
     priority: str = setting("interactive", choices=("interactive", "bulk"), doc="Decides the lane width.")
-    lane_width: int = setting(0, low=0, high=256, doc="Rows a kernel call runs at; 0 takes 1, or the engine's for bulk.")
+    lane_width: int = setting(
+        0, low=0, high=256, doc="Rows a kernel call runs at; 0 takes 1, or the engine's for bulk."
+    )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
 
     def __post_init__(self) -> None:
@@ -208,8 +217,12 @@ class SampleSpec(Settings):
     seeds: tuple[int, ...] = (0,)
     generator: str = setting("faces", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
-    height: int = setting(0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own.")
-    width: int = setting(0, low=0, high=16_384, unit="pixels", doc="Picture width where the generator is free; 0: its own.")
+    height: int = setting(
+        0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own."
+    )
+    width: int = setting(
+        0, low=0, high=16_384, unit="pixels", doc="Picture width where the generator is free; 0: its own."
+    )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
 
     def __post_init__(self) -> None:

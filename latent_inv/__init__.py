@@ -1,0 +1,60 @@
+"""Which latents are behind this picture?
+
+>>> import latent_inv
+>>> result = latent_inv.invert("photo.png", generator="faces", seconds=5)  # doctest: +SKIP
+>>> result.save("out")  # doctest: +SKIP
+
+Importing this loads no torch; the first use of a name does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import LatentInvError as LatentInvError
+    from .result import JobResult as JobResult
+    from .result import Outcome as Outcome
+    from .solve import decode as decode
+    from .solve import encode as encode
+    from .solve import list_generators as list_generators
+    from .solve import invert as invert
+    from .solve import sample as sample
+    from .spec import Adam as Adam
+    from .spec import BestOf as BestOf
+    from .spec import Budget as Budget
+    from .spec import Given as Given
+    from .spec import LatentPrior as LatentPrior
+    from .spec import Perceptual as Perceptual
+    from .spec import Pixel as Pixel
+    from .spec import PriorMean as PriorMean
+    from .spec import Reporting as Reporting
+    from .spec import Seeds as Seeds
+    from .spec import TotalVariation as TotalVariation
+
+_SETTINGS = ("Adam", "BestOf", "Budget", "Given", "LatentPrior", "Perceptual", "Pixel", "PriorMean", "Reporting")
+#: public name -> module that has it
+_HOMES = {
+    "LatentInvError": "errors",
+    "JobResult": "result",
+    "Outcome": "result",
+    "decode": "solve",
+    "encode": "solve",
+    "invert": "solve",
+    "list_generators": "solve",
+    "sample": "solve",
+    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation"), "spec"),
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,75 @@
+"""Where and how to compute: one frozen value, decided once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from .errors import SpecError, UnsupportedError
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+#: rows a kernel call of bulk jobs; a card needs more rows to be busy
+_BULK_LANE_WIDTH = {"cpu": 4, "cuda": 32, "mps": 16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an engine computes.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", "mps".
+        threads: CPU threads of torch; None leaves torch's own choice.
+        lane_width: rows a kernel call of jobs with priority "bulk".
+    """
+
+    device: str
+    threads: int | None
+    lane_width: int
+
+    def apply(self) -> None:
+        """Set the process-wide thread count, if one was asked for."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """For torch's calls."""
+        return torch.device(self.device)
+
+    def synchronise(self) -> None:
+        """Wait until the device is done, so that a time read after this is true."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.torch_device)
+        elif self.device == "mps":
+            torch.mps.synchronize()
+
+
+def place(device: str = "auto", threads: int | None = None, lane_width: int | None = None) -> Placement:
+    """Decide where to compute.
+
+    Args:
+        device: "auto" takes CUDA, then Apple's, then the CPU.
+        threads: CPU threads; None leaves torch's own choice.
+        lane_width: rows a call of bulk jobs; None takes what suits the device.
+    Raises:
+        SpecError: a name or number that makes no sense.
+        UnsupportedError: a device that this machine does not have.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.split(":")[0]
+    if kind not in _BULK_LANE_WIDTH:
+        raise SpecError(f'must be auto, cpu, cuda, cuda:N or mps, found "{device:.40}"', field="device")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UnsupportedError(f'this machine has no usable "{device}"; "cpu" always works', field="device") from error
+    most = max(1, os.cpu_count() or 1) * 4
+    if threads is not None and not 1 <= threads <= most:
+        raise SpecError(f"must be from 1 to {most} on this machine, found {threads}", field="threads")
+    if lane_width is not None and not 1 <= lane_width <= 256:
+        raise SpecError(f"must be from 1 to 256, found {lane_width}", field="lane_width")
+    return Placement(device, threads, lane_width or _BULK_LANE_WIDTH[kind])

@@ -1,0 +1,119 @@
+"""The tensors of one lane: rows under each other, padded to the lane's width with copies of the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latent_inv.build import Job
+from latent_inv.objective import Constants
+from latent_inv.types import Tree, join_rows, take_row
+
+#: (job id, index of the row in its job)
+Member = tuple[str, int]
+
+
+@dataclass
+class RowTensors:
+    """What one row owns, each tensor [1, …].
+
+    Attributes:
+        latents: searched parts, where the next step starts.
+        state: of the solver.
+        best: searched parts of the best iterate.
+        constants: target, features, numbers, fixed parts.
+    """
+
+    latents: dict[str, Tensor]
+    state: Tree
+    best: dict[str, Tensor]
+    constants: Constants
+
+
+class LaneBatch:
+    """The rows of a lane as tensors [width, …]; rebuilt only when members come or go."""
+
+    def __init__(self, job: Job, rows: Sequence[RowTensors], width: int) -> None:
+        self.objective, self.solver = job.objective, job.solver
+        self.width, self.count = width, len(rows)
+        padded = [*rows, *([rows[0]] * (width - len(rows)))]
+        self.latents: dict[str, Tensor] = join_rows([row.latents for row in padded])
+        self.state: Tree = join_rows([row.state for row in padded])
+        self.best: dict[str, Tensor] = join_rows([row.best for row in padded])
+        self.constants = Constants.from_tree(join_rows([row.constants.tree() for row in padded]))
+
+    def row(self, index: int, constants: Constants) -> RowTensors:
+        """Row `index` as copies; its constants are given back as they came."""
+        return RowTensors(
+            latents=take_row(self.latents, index),
+            state=take_row(self.state, index),
+            best=take_row(self.best, index),
+            constants=constants,
+        )
+
+    def keep_best(self, rows: Sequence[int], latents: dict[str, Tensor]) -> None:
+        """Remember `latents` as the best iterate of these rows."""
+        if len(rows) == self.count:
+            self.best = {name: tensor.detach().clone() for name, tensor in latents.items()}
+            return
+        index = torch.tensor(list(rows), device=next(iter(latents.values())).device)
+        for name, tensor in latents.items():
+            self.best[name][index] = tensor.detach()[index]
+
+    def restart(self, row: int, latents: dict[str, Tensor]) -> None:
+        """Put row `row` at another start with a fresh state; latents [1, …]."""
+        state = self.solver.init(latents)
+        for name, tensor in latents.items():
+            self.latents[name][row : row + 1] = tensor
+        self.state = _with_row(self.state, row, state)
+
+
+def _with_row(tree: Tree, row: int, replacement: Tree) -> Tree:
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        changed = tree.clone()
+        changed[row : row + 1] = replacement
+        return changed
+    if isinstance(tree, dict):
+        return {name: _with_row(item, row, replacement[name]) for name, item in tree.items()}
+    return [_with_row(item, row, replacement[index]) for index, item in enumerate(tree)]
+
+
+class RowStore:
+    """Where the tensors of each row are: with the row itself, or in the batch that steps it."""
+
+    def __init__(self) -> None:
+        self._own: dict[Member, RowTensors] = {}
+        self._in_batch: dict[Member, tuple[LaneBatch, int]] = {}
+
+    def put(self, member: Member, tensors: RowTensors) -> None:
+        """Take over a new row."""
+        self._own[member] = tensors
+
+    def get(self, member: Member) -> RowTensors:
+        """A row's tensors as they stand now, as copies if a batch holds them."""
+        if member not in self._in_batch:
+            return self._own[member]
+        batch, place = self._in_batch[member]
+        return batch.row(place, self._own[member].constants)
+
+    def settle(self, member: Member) -> None:
+        """Take a row out of its batch."""
+        self._own[member] = self.get(member)
+        self._in_batch.pop(member, None)
+
+    def gather(self, members: Sequence[Member], job: Job, width: int) -> LaneBatch:
+        """Put rows together, from wherever they are."""
+        batch = LaneBatch(job, [self.get(member) for member in members], width)
+        for place, member in enumerate(members):
+            self._in_batch[member] = (batch, place)
+        return batch
+
+    def forget(self, member: Member) -> None:
+        """Drop a row; harmless if it is not there."""
+        self._own.pop(member, None)
+        self._in_batch.pop(member, None)

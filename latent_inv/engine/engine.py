@@ -1,0 +1,328 @@
+"""Decide, run, record.
+
+poll():
+  do one waiting request that needs no loop (decode, sample, …)
+  lane    = scheduler.next()                       decide: whose turn, without tensors
+  leave out rows whose next step would pass their deadline
+  batch   = the lane's rows under each other, padded to its width
+  latents = solver.step(latents, evaluate, state)  run: the only place that touches the device
+  for each row: best iterate, history, reasons to stop                           record
+  rows that are done leave; jobs whose rows are done end in one Finished event
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from latent_inv.build import Catalogue, Job, build_job, split
+from latent_inv.device import Placement
+from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
+from latent_inv.generators.base import Generator
+from latent_inv.result import Event, Finished, Outcome
+from latent_inv.seeding import stream
+from latent_inv.solvers import Evaluation
+from latent_inv.spec import JobSpec, Spec
+
+from . import requests
+from .batch import LaneBatch, Member, RowStore, RowTensors
+from .checkpoint import restore
+from .job import JobRun
+from .run import MAX_MOVES, Row, Scored, step_limit
+from .runner import evaluate
+from .scheduler import Lane, Scheduler
+
+#: most rows of one engine, over all jobs; a row holds its target's features in memory
+MAX_ROWS = 8192
+#: the next step is estimated by the slowest of so many last ones
+_ESTIMATE_OVER = 5
+
+
+class Engine:
+    """Runs jobs in the calling thread: `submit`, then `poll` until the `Finished` event. See `EngineSeam`."""
+
+    def __init__(
+        self,
+        table: Mapping[str, type[Generator]],
+        placement: Placement,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        placement.apply()
+        self.catalogue = Catalogue(table, placement)
+        self.placement = placement
+        self._clock = clock
+        self._scheduler: Scheduler[Member] = Scheduler()
+        self._jobs: dict[str, JobRun] = {}
+        self._store = RowStore()
+        self._batches: WeakKeyDictionary[Lane[Member], LaneBatch] = WeakKeyDictionary()
+        self._durations: dict[Any, deque[float]] = {}
+        self._requests: deque[tuple[str, Callable[[], Any]]] = deque()
+        self._events: list[Event] = []
+
+    # ---- the seam ------------------------------------------------------------------------------
+
+    def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
+        """Take a request. See `EngineSeam.submit`."""
+        if job_id in self._jobs or any(job_id == waiting for waiting, _ in self._requests):
+            raise AlreadyExistsError(f'a job with the id "{job_id:.80}" is running', field="job_id")
+        if not isinstance(spec, JobSpec):
+            self._requests.append((job_id, requests.prepare(spec, self.catalogue)))
+            return
+        admitted = self._clock()
+        job = build_job(spec, self.catalogue)
+        if len(self._scheduler) + len(job.starts) > MAX_ROWS:
+            raise LimitError(
+                f"at most {MAX_ROWS} rows run at once, this job would add {len(job.starts)}", retry_after=5
+            )
+        run = JobRun(job_id, job, self.placement, admitted, self._clock)
+        tensors = [_first_tensors(job, start) for start in job.starts]
+        if checkpoint is not None:
+            tensors = restore(run, tensors, checkpoint)
+        self._jobs[job_id] = run
+        for row, owned in zip(run.rows, tensors, strict=True):
+            self._store.put((job_id, row.index), owned)
+            if row.active and not row.waiting:
+                self._scheduler.add((job_id, row.index), job.key, job.width)
+        self._climb(run)
+        self._finish_if_done(run)
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job before its next step. See `EngineSeam.cancel`."""
+        run = self._jobs.get(job_id)
+        if run is not None:
+            for row in run.rows:
+                if row.active:
+                    row.end(Outcome.cancelled)
+            self._retire(run)
+        for waiting in [item for item in self._requests if item[0] == job_id]:
+            self._requests.remove(waiting)
+            self._events.append(Finished(job_id, 1, error=requests.cancelled()))
+
+    def poll(self, timeout: float = 0.0) -> list[Event]:
+        """Do one piece of work and tell what happened. Never waits, since the work is done here."""
+        if self._requests:
+            self._answer(*self._requests.popleft())
+        lane = self._scheduler.next()
+        if lane is not None:
+            self._step(lane)
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def idle(self) -> bool:
+        """Is there nothing to do and nothing to tell?"""
+        return not (self._jobs or self._requests or self._events)
+
+    def close(self) -> None:
+        """Forget all jobs."""
+        self._jobs.clear()
+        self._store = RowStore()
+        self._scheduler = Scheduler()
+
+    # ---- requests without a loop ---------------------------------------------------------------
+
+    def _answer(self, job_id: str, work: Callable[[], Any]) -> None:
+        try:
+            self._events.append(Finished(job_id, 1, result=work()))
+        except LatentInvError as error:
+            self._events.append(Finished(job_id, 1, error=error))
+        except Exception as error:
+            self._events.append(Finished(job_id, 1, error=requests.internal(error)))
+
+    # ---- one step of one lane --------------------------------------------------------------------
+
+    def _step(self, lane: Lane[Member]) -> None:
+        self._stop_late_rows(lane)
+        if not lane.rows:
+            return
+        members = list(lane.rows)
+        try:
+            self._advance(lane, members)
+        except LatentInvError as error:
+            self._fail(members, error)
+        except torch.OutOfMemoryError:
+            text = "the device has too little memory for this job at this lane width; try a smaller one"
+            self._fail(members, LimitError(text, field="lane_width"))
+        except Exception as error:
+            self._fail(members, requests.internal(error))
+
+    def _advance(self, lane: Lane[Member], members: list[Member]) -> None:
+        batch = self._gather(lane)
+        runs = [self._jobs[job_id] for job_id, _ in members]
+        rows = [run.rows[index] for run, (_, index) in zip(runs, members, strict=True)]
+        began = self._clock()
+        shares = [run.share_used(row) for run, row in zip(runs, rows, strict=True)]
+        first = next(iter(batch.latents.values()))
+        progress = torch.tensor(
+            shares + shares[:1] * (batch.width - len(shares)), dtype=first.dtype, device=first.device
+        )
+        seen: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
+
+        def look(latents: Mapping[str, torch.Tensor]) -> Evaluation:
+            evaluation = evaluate(batch.objective, latents, batch.constants)
+            seen.append((dict(latents), evaluation))
+            return evaluation
+
+        with torch.no_grad():
+            moved, batch.state = batch.solver.step(batch.latents, look, batch.state, progress)
+            batch.latents = batch.objective.space.retract(moved)
+        for latents, evaluation in seen[-1:]:
+            self._record(batch, runs, rows, latents, evaluation)
+        scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
+        for run, row in zip(runs, rows, strict=True):
+            self._after_step(run, row)
+        for run, step in scored.items():
+            self._climb(run)
+            if step >= 0:
+                self._events += run.report(step, partial(self._owned, run))
+            self._finish_if_done(run)
+        self._durations.setdefault(lane.key, deque(maxlen=_ESTIMATE_OVER)).append(self._clock() - began)
+
+    def _record(
+        self,
+        batch: LaneBatch,
+        runs: list[JobRun],
+        rows: list[Row],
+        latents: dict[str, torch.Tensor],
+        evaluation: Evaluation,
+    ) -> None:
+        better = []
+        for place, (run, row, scored) in enumerate(zip(runs, rows, read_rows(evaluation, len(rows)), strict=True)):
+            dead = row.step == 0 and scored.finite and scored.gradient_size == 0 and scored.loss > 0
+            if dead and row.moves < MAX_MOVES and step_limit(run.job.spec) > 0:
+                self._move(run, row, place, batch, latents)
+                continue
+            if row.record(scored, run.job.spec, run.elapsed()):
+                better.append(place)
+            if dead and row.active:
+                row.end(Outcome.stuck)
+        if better:
+            batch.keep_best(better, latents)
+
+    def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, latents: dict[str, torch.Tensor]) -> None:
+        """A start with a zero gradient goes nowhere: move it, a little further each time."""
+        row.moves += 1
+        row.step = -1  # the loop counts on to 0: the moved point is the start
+        noise = stream(run.job.spec.seed, "move", row.index * (MAX_MOVES + 1) + row.moves)
+        space, moved = batch.objective.space, {}
+        for name in latents:
+            start, prior = latents[name][place : place + 1], space.parts[name].prior
+            draw = prior.sample(tuple(start.shape[1:]), noise)[None].to(start)
+            moved[name] = start + 0.1 * row.moves * (draw - prior.mean(tuple(start.shape[1:]))[None].to(start))
+        batch.restart(place, space.retract(moved))
+        run.warn("the gradient at the start was zero; the start was moved by a small random step")
+
+    def _after_step(self, run: JobRun, row: Row) -> None:
+        at_rung = any(row.step == step for step, _ in run.job.rungs)
+        row.step += 1
+        row.waiting = row.active and at_rung and len(run.rows) > 1
+        if not row.active or row.waiting:
+            self._take_out(run, row)
+
+    def _climb(self, run: JobRun) -> None:
+        """At a rung: once every row of the job is there, the best go on and the others are dropped."""
+        active = [row for row in run.rows if row.active]
+        waiting = [row for row in active if row.waiting]
+        if not waiting or len(waiting) < len(active):
+            return
+        keep = min(count for step, count in run.job.rungs if step < waiting[0].step)
+        ranked = sorted(waiting, key=lambda row: (row.best_loss, row.index))
+        for place, row in enumerate(ranked):
+            row.waiting = False
+            if place < keep:
+                self._scheduler.add((run.job_id, row.index), run.job.key, run.job.width)
+            else:
+                row.dropped = True
+                self._store.forget((run.job_id, row.index))
+
+    # ---- coming and going ------------------------------------------------------------------------
+
+    def _stop_late_rows(self, lane: Lane[Member]) -> None:
+        """A step is not begun when its estimated time passes the deadline. The first one always is."""
+        estimate = max(self._durations.get(lane.key, (0.0,)))
+        for job_id, index in list(lane.rows):
+            run = self._jobs[job_id]
+            row = run.rows[index]
+            if row.step > 0 and run.deadline is not None and self._clock() + estimate > run.deadline:
+                row.end(Outcome.deadline)
+                self._take_out(run, row)
+                self._finish_if_done(run)
+
+    def _gather(self, lane: Lane[Member]) -> LaneBatch:
+        """The lane's tensors, put together anew when members came or went."""
+        if lane.changed or lane not in self._batches:
+            job = self._jobs[lane.rows[0][0]].job
+            self._batches[lane] = self._store.gather(lane.rows, job, lane.width)
+            lane.changed = False
+        return self._batches[lane]
+
+    def _take_out(self, run: JobRun, row: Row) -> None:
+        member = (run.job_id, row.index)
+        if member in self._scheduler:
+            self._store.settle(member)
+            self._scheduler.remove(member)
+
+    def _retire(self, run: JobRun) -> None:
+        for row in run.rows:
+            self._take_out(run, row)
+        self._finish_if_done(run)
+
+    def _finish_if_done(self, run: JobRun) -> None:
+        if run.job_id not in self._jobs or any(row.active for row in run.rows):
+            return
+        self._events.append(run.finish(self._owned(run)))
+        self._forget(run)
+
+    def _fail(self, members: list[Member], error: LatentInvError) -> None:
+        for job_id in dict.fromkeys(job_id for job_id, _ in members):
+            run = self._jobs.get(job_id)
+            if run is not None:
+                self._events.append(run.fail(error))
+                for row in run.rows:
+                    self._scheduler.remove((job_id, row.index))
+                self._forget(run)
+
+    def _forget(self, run: JobRun) -> None:
+        del self._jobs[run.job_id]
+        for row in run.rows:
+            self._store.forget((run.job_id, row.index))
+
+    def _owned(self, run: JobRun) -> dict[int, RowTensors]:
+        """The tensors of the rows of a job that are still in it, up to date, by index."""
+        return {row.index: self._store.get((run.job_id, row.index)) for row in run.rows if not row.dropped}
+
+
+def _first_tensors(job: Job, start: Mapping[str, torch.Tensor]) -> RowTensors:
+    space = job.objective.space
+    with torch.no_grad():
+        searched, fixed = split(space.retract(start), space.searched)
+    constants = job.objective.prepare(job.picture, fixed)
+    return RowTensors(searched, job.solver.init(searched), dict(searched), constants)
+
+
+def read_rows(evaluation: Evaluation, count: int) -> list[Scored]:
+    """An evaluation as plain numbers for its first `count` rows, in one transfer from the device."""
+    gradient_size = sum(tensor.flatten(1).abs().sum(dim=1) for tensor in evaluation.gradient.values())
+    columns = [evaluation.loss, evaluation.squared_error, torch.as_tensor(gradient_size)]
+    columns += list(evaluation.terms.values())
+    if evaluation.perceptual is not None:
+        columns.append(evaluation.perceptual)
+    table = torch.stack(columns, dim=1)[:count].tolist()
+    names = list(evaluation.terms)
+    return [
+        Scored(
+            loss=line[0],
+            squared_error=line[1],
+            gradient_size=line[2],
+            terms=dict(zip(names, line[3:], strict=False)),
+            perceptual=None if evaluation.perceptual is None else line[-1],
+        )
+        for line in table
+    ]

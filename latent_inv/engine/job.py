@@ -1,0 +1,227 @@
+"""One running job: its rows, its clock, its events, its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+
+from latent_inv.build import Job
+from latent_inv.device import Placement
+from latent_inv.errors import CancelledError, InternalError, LatentInvError
+from latent_inv.images import Picture, to_uint8
+from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
+from latent_inv.settings import Settings
+
+from .batch import RowTensors
+from .checkpoint import pack
+from .run import Row, best_row, metrics, step_limit
+from .runner import decode_rows
+
+logger = logging.getLogger(__name__)
+
+Owned = Mapping[int, RowTensors]
+
+
+class JobRun:
+    """The state of one job in an engine."""
+
+    def __init__(
+        self, job_id: str, job: Job, placement: Placement, admitted: float, clock: Callable[[], float]
+    ) -> None:
+        self.job_id, self.job, self.placement = job_id, job, placement
+        self.rows = [Row(index) for index in range(len(job.starts))]
+        self.warnings = list(job.warnings)
+        self.seconds_before = 0.0  # spent before a checkpoint from which this run goes on
+        self._admitted, self._clock = admitted, clock
+        self._sequence = 0
+        self._reported_step = -1
+        self._previewed = admitted
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    def elapsed(self) -> float:
+        """Seconds since the job was admitted, those before a checkpoint included."""
+        return self._clock() - self._admitted + self.seconds_before
+
+    @property
+    def deadline(self) -> float | None:
+        """The clock's time at which the job must be over; None if it has all the time."""
+        seconds = self.job.spec.budget.seconds
+        return None if seconds is None else self._admitted + seconds - self.seconds_before
+
+    def share_used(self, row: Row) -> float:
+        """How much of the budget is used, 0 … 1, by steps or time, whichever is further."""
+        limit = step_limit(self.job.spec)
+        by_steps = row.step / limit if limit else 1.0
+        seconds = self.job.spec.budget.seconds
+        return min(1.0, max(0.0, by_steps, self.elapsed() / seconds if seconds else 0.0))
+
+    # ---- events --------------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Say once in the result what the caller may not expect."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def next_sequence(self) -> int:
+        """The number of the next event."""
+        self._sequence += 1
+        return self._sequence
+
+    def report(self, step: int, owned: Callable[[], Owned]) -> list[Event]:
+        """The events that are due after a row was scored at `step`; the rows of a job give one set a step."""
+        if step <= self._reported_step:
+            return []
+        self._reported_step = step
+        asked = self.job.spec.reporting
+        events: list[Event] = []
+        if step % asked.progress_steps == 0:
+            events += self._progress(step)
+        due_by_steps = asked.preview_steps is not None and step % asked.preview_steps == 0
+        due_by_time = asked.preview_seconds is not None and self._clock() - self._previewed >= asked.preview_seconds
+        if due_by_steps or due_by_time:
+            self._previewed = self._clock()
+            row = best_row(self.rows)
+            if row.best_metrics is not None:
+                image = to_uint8(self._picture(owned()[row.index]))
+                events.append(Preview(self.job_id, self.next_sequence(), step=row.best_step, image=image))
+        if asked.checkpoint_steps is not None and step and step % asked.checkpoint_steps == 0:
+            events.append(Checkpoint(self.job_id, self.next_sequence(), step=step, data=pack(self, owned())))
+        return events
+
+    def _progress(self, step: int) -> list[Event]:
+        ahead = next((row for row in self.rows if row.history and row.history[-1].step == step), None)
+        best = best_row(self.rows)
+        if ahead is None or best.best_metrics is None:
+            return []
+        limit, seconds = step_limit(self.job.spec), self.job.spec.budget.seconds
+        left = (limit - step) * self.elapsed() / (step + 1)
+        if seconds is not None:
+            left = min(left, max(0.0, seconds - self.elapsed()))
+        event = Progress(
+            self.job_id,
+            self.next_sequence(),
+            latest=ahead.history[-1],
+            total_steps=limit,
+            best_step=best.best_step,
+            best_loss=best.best_loss,
+            best=best.best_metrics,
+            rows=sum(row.active for row in self.rows),
+            seconds_left=left,
+        )
+        return [event]
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def fail(self, error: LatentInvError) -> Finished:
+        """The last event of a job that broke."""
+        return Finished(self.job_id, self.next_sequence(), error=error)
+
+    def finish(self, owned: Owned) -> Finished:
+        """The last event of a job whose rows are done."""
+        try:
+            row = best_row(self.rows)
+            if row.best_metrics is None:
+                return self.fail(_without_latents(row))
+            return Finished(self.job_id, self.next_sequence(), result=self._result(row, owned[row.index]))
+        except LatentInvError as error:
+            return self.fail(error)
+        except Exception:
+            logger.exception("job %s: its result could not be made", self.job_id)
+            return self.fail(InternalError(f"the result could not be made; the log has the details of {self.job_id}"))
+
+    def _picture(self, owned: RowTensors) -> np.ndarray:
+        """The best iterate decoded, padding cut away, [3, H, W]."""
+        latents = {**owned.constants.fixed, **owned.best}
+        images = decode_rows(self.job.objective, latents, self.job.width)
+        height, width = self.job.visible
+        return np.ascontiguousarray(images[0, :, :height, :width].float().cpu().numpy()).clip(-1, 1)
+
+    def _result(self, row: Row, owned: RowTensors) -> JobResult:
+        job, spec, best = self.job, self.job.spec, row.best_metrics
+        latents = {**owned.constants.fixed, **owned.best}
+        image = self._picture(owned)
+        if best is not None and best.lpips is None:
+            images = decode_rows(job.objective, latents, job.width)
+            squared, perceptual = job.objective.score(images, job.picture)
+            best = metrics(squared, perceptual)
+        if best is None or row.outcome is None:
+            raise InternalError("a row without an end has no result")
+        for index in (other.index for other in self.rows if other.outcome is Outcome.diverged and other is not row):
+            self.warn(f"row {index} of the job diverged and was left out")
+        return JobResult(
+            outcome=row.outcome,
+            message=row.message,
+            generator=spec.generator,
+            space=job.space,
+            weights_sha256=job.objective.generator.weights_sha256,
+            perceptual=spec.perceptual,
+            perceptual_sha256=job.objective.metric.weights_sha256,
+            metrics=best,
+            loss=row.best_loss,
+            steps=row.history[-1].step if row.history else 0,
+            best_step=row.best_step,
+            seconds=self.elapsed(),
+            seed=spec.seed,
+            lane_width=job.width,
+            dtype=spec.dtype,
+            device=self.placement.device,
+            budget="time" if spec.budget.seconds is not None else "steps",
+            latents={name: tensor.cpu().numpy() for name, tensor in latents.items()},
+            image=image,
+            target=_visible(job.picture, job.visible),
+            history=tuple(row.history),
+            settings=plain_settings(spec),
+            versions=versions(),
+            warnings=tuple(self.warnings),
+        )
+
+
+def _without_latents(row: Row) -> LatentInvError:
+    if row.outcome is Outcome.cancelled:
+        return CancelledError("the job was cancelled before its first step")
+    return InternalError(row.message or Outcome.failed.value)
+
+
+def _visible(picture: Picture, visible: tuple[int, int]) -> Picture:
+    height, width = visible
+    weight = None if picture.weight is None else np.ascontiguousarray(picture.weight[:height, :width])
+    if weight is not None and (weight == 1).all():
+        weight = None
+    return Picture(np.ascontiguousarray(picture.pixels[:, :height, :width]), weight, picture.warnings)
+
+
+def plain_settings(spec: Settings) -> dict[str, Any]:
+    """A spec as JSON values, without pictures and latents; components carry their class name as "type"."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Settings):
+            names = [item.name for item in dataclasses.fields(value)]
+            kept = {name: plain(getattr(value, name)) for name in names if name not in ("picture", "latents")}
+            return {"type": type(value).__name__, **kept}
+        if isinstance(value, (tuple, list)):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(spec)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a result depends on."""
+    try:
+        own = version("latent-inv")
+    except PackageNotFoundError:
+        own = "source"
+    return {
+        "latent_inv": own,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

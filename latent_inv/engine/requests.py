@@ -1,0 +1,169 @@
+"""Requests that need no loop: decode, sample, encode, describe. Checked when submitted, done at the next poll."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_inv import spec as specs
+from latent_inv.build import Catalogue, fit_picture
+from latent_inv.errors import (
+    CancelledError,
+    InternalError,
+    LatentsError,
+    LimitError,
+    UnsupportedError,
+    at,
+    unknown_name,
+)
+from latent_inv.generators.base import Generator
+from latent_inv.latents import fit_latents
+from latent_inv.result import Decoded, Described, Encoded, Sampled
+from latent_inv.types import Latents
+
+logger = logging.getLogger(__name__)
+
+#: rows decoded in one call
+_CHUNK = 8
+#: most numbers in the pictures of one answer, 256 MiB as float32
+MAX_ANSWER_NUMBERS = 64 * 2**20
+
+
+def prepare(spec: specs.Spec, catalogue: Catalogue) -> Callable[[], Any]:
+    """Check a request; what comes back does it.
+
+    Raises:
+        LatentInvError: it is refused.
+    """
+    if isinstance(spec, specs.DecodeSpec):
+        return _decode(spec, catalogue)
+    if isinstance(spec, specs.SampleSpec):
+        return _sample(spec, catalogue)
+    if isinstance(spec, specs.EncodeSpec):
+        return _encode(spec, catalogue)
+    if isinstance(spec, specs.DescribeSpec):
+        return _describe(spec, catalogue)
+    raise InternalError(f"no work is known for {type(spec).__name__}")
+
+
+def _decode(spec: specs.DecodeSpec, catalogue: Catalogue) -> Callable[[], Decoded]:
+    generator = catalogue.load(spec.generator, spec.dtype)
+    latents = given_latents(generator, spec)
+
+    def work() -> Decoded:
+        return Decoded(spec.generator, generator.weights_sha256, decode_all(generator, latents))
+
+    return work
+
+
+def given_latents(generator: Generator, spec: specs.DecodeSpec) -> Latents:
+    """The latents of a request, checked against the space that has their parts, on the device."""
+    with at("latents"):
+        if not spec.latents:
+            raise LatentsError("at least one part is needed, found none")
+        named = dict(spec.latents)
+        if set(named) == {""}:
+            named = {next(iter(generator.spaces[generator.default_space].parts)): named[""]}
+        space = generator.spaces[generator.space_of({name: torch.empty(0) for name in named})]
+    size = generator.size or _size_from(generator, named)
+    fitted = fit_latents(named, space.shapes(size), field="latents")
+    rows = next(iter(fitted.values())).shape[0]
+    _check_answer(rows, size)
+    return {name: generator.place(torch.from_numpy(array)) for name, array in fitted.items()}
+
+
+def _size_from(generator: Generator, latents: dict[str, np.ndarray]) -> tuple[int, int]:
+    with at("latents"):
+        try:
+            tensors = {name: torch.from_numpy(np.asarray(array, dtype=np.float32)) for name, array in latents.items()}
+            return generator.picture_size(tensors)
+        except (IndexError, ValueError, TypeError) as error:
+            raise LatentsError("their shape tells no picture size") from error
+
+
+def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Callable[[], Sampled]:
+    kind = catalogue.find(spec.generator)
+    if spec.space and spec.space not in kind.spaces:
+        raise unknown_name("space", spec.space, list(kind.spaces), field="space")
+    generator = catalogue.load(spec.generator, spec.dtype)
+    size = generator.resolve_size(spec.height, spec.width)
+    space = generator.resolve_space(spec.space)
+    _check_answer(len(spec.seeds), size)
+
+    def work() -> Sampled:
+        latents = generator.sample(spec.seeds, space, size)
+        images = decode_all(generator, latents)
+        arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
+        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images)
+
+    return work
+
+
+def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Callable[[], Encoded]:
+    kind = catalogue.find(spec.generator)
+    if not kind.has_encoder:
+        raise UnsupportedError(
+            f'"{spec.generator}" has no encoder; invert finds latents without one', field="generator"
+        )
+    picture, visible = fit_picture(kind, spec.picture, spec.crop)
+    generator = catalogue.load(spec.generator, spec.dtype)
+    space = generator.resolve_space(spec.space)
+
+    def work() -> Encoded:
+        with torch.no_grad():
+            latents = generator.encode(generator.place(torch.from_numpy(picture.pixels.copy()))[None])
+        if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
+            raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
+        image = decode_all(generator, latents)[0, :, : visible[0], : visible[1]]
+        arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
+        return Encoded(spec.generator, space, generator.weights_sha256, arrays, image)
+
+    return work
+
+
+def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Callable[[], Described]:
+    kinds = [catalogue.find(spec.generator)] if spec.generator else list(catalogue.table.values())
+    return lambda: Described(tuple(kind.info() for kind in kinds))
+
+
+def decode_all(generator: Generator, latents: Latents) -> np.ndarray:
+    """Pictures of all rows, [n, 3, H, W] float32 in [-1, 1], a few rows at a time.
+
+    Raises:
+        InternalError: a picture is not finite.
+    """
+    rows = next(iter(latents.values())).shape[0]
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for first in range(0, rows, _CHUNK):
+            chunk = {name: tensor[first : first + _CHUNK] for name, tensor in latents.items()}
+            parts += [generator(chunk).float()]
+    images = torch.cat(parts)
+    if not bool(torch.isfinite(images).all()):
+        raise LatentsError("these latents decode to a picture with values that are not finite", field="latents")
+    return images.clamp(-1, 1).cpu().numpy()
+
+
+def _check_answer(rows: int, size: tuple[int, int]) -> None:
+    numbers = rows * 3 * size[0] * size[1]
+    if numbers > MAX_ANSWER_NUMBERS:
+        found = f"{rows} pictures of {size[1]} × {size[0]} are {numbers}"
+        raise LimitError(f"at most {MAX_ANSWER_NUMBERS} numbers in one answer, {found}; ask for fewer at once")
+
+
+def cancelled() -> CancelledError:
+    """The error of a request that was cancelled before it was done."""
+    return CancelledError("the request was cancelled before it was begun")
+
+
+def internal(error: Exception) -> InternalError:
+    """Log an unforeseen exception under a new id, and give the error that names only the id."""
+    incident = secrets.token_hex(4)
+    logger.error("incident %s", incident, exc_info=error)
+    return InternalError(f"something went wrong inside; the log has it as incident {incident}")

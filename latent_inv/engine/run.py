@@ -1,0 +1,151 @@
+"""The bookkeeping of jobs and their rows: counters, best values, and when to stop. No tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from latent_inv.result import MAX_PSNR_DB, Metrics, Outcome, Step
+from latent_inv.spec import JobSpec
+
+#: steps of a job with a time budget and no step budget
+UNLIMITED_STEPS = 1_000_000
+DEFAULT_STEPS = 200
+#: a loss above this many times its scale has run away
+RUNAWAY = 10.0
+#: how often a start with a zero gradient is moved
+MAX_MOVES = 3
+
+
+def metrics(squared_error: float, perceptual: float | None) -> Metrics:
+    """From the mean squared error on the [-1, 1] scale."""
+    mse = squared_error / 4
+    psnr = min(MAX_PSNR_DB, -10 * math.log10(mse)) if mse > 0 else MAX_PSNR_DB
+    return Metrics(psnr_db=psnr, lpips=perceptual, mse=mse)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row of one evaluation, as plain numbers."""
+
+    loss: float
+    terms: Mapping[str, float]
+    squared_error: float
+    perceptual: float | None
+    gradient_size: float
+
+    @property
+    def finite(self) -> bool:
+        """Are loss and gradient numbers?"""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_size)
+
+
+@dataclass(eq=False)
+class Row:
+    """One row of a job: where it stands and what its best iterate was.
+
+    Attributes:
+        step: how many steps were made; the next evaluation is of the iterate after them.
+        waiting: at a rung, until the other rows of the job are there.
+        dropped: lost at a rung; has no part in the result.
+    """
+
+    index: int
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+    best_metrics: Metrics | None = None
+    first_loss: float = math.inf
+    improved_step: int = 0
+    improved_loss: float = math.inf
+    moves: int = 0
+    waiting: bool = False
+    dropped: bool = False
+    outcome: Outcome | None = None
+    message: str = ""
+    history: list[Step] = field(default_factory=list)
+
+    @property
+    def active(self) -> bool:
+        """Does it still take steps?"""
+        return self.outcome is None and not self.dropped
+
+    def end(self, outcome: Outcome, detail: str = "") -> None:
+        """Stop here."""
+        self.outcome = outcome
+        self.message = f"{outcome.value} {detail}".strip()
+
+    def record(self, scored: Scored, spec: JobSpec, seconds: float) -> bool:
+        """Take in the evaluation after `step` steps, and decide whether to go on.
+
+        Returns:
+            Is this iterate the one to return so far?
+        """
+        budget = spec.budget
+        if not scored.finite:
+            what = "The loss" if not math.isfinite(scored.loss) else "The gradient"
+            if self.step == 0:
+                self.end(Outcome.failed, f"{what} is not a finite number at the start.")
+            else:
+                self.end(Outcome.diverged, f"{what} is not a finite number at step {self.step}.")
+            return False
+        values = metrics(scored.squared_error, scored.perceptual)
+        self.history.append(Step(self.step, scored.loss, scored.terms, values, seconds))
+        if self.step == 0:
+            self.first_loss = self.improved_loss = scored.loss
+        reached = _reached(values, spec)
+        better = scored.loss < self.best_loss or bool(reached)
+        if better:
+            self.best_step, self.best_loss, self.best_metrics = self.step, scored.loss, values
+        if scored.loss < self.improved_loss * (1 - budget.tolerance):
+            self.improved_step, self.improved_loss = self.step, scored.loss
+        # A start that is nearly exact has no scale of its own, so the weights of the terms are the least scale.
+        scale = max(self.first_loss, sum(getattr(loss, "weight", 1.0) for loss in spec.losses))
+        if reached:
+            self.end(Outcome.target_reached, f"{reached} after {self.step} steps.")
+        elif scored.loss > RUNAWAY * scale:
+            detail = f"At step {self.step} it was {scored.loss:.3g}, at the start {self.first_loss:.3g}."
+            self.end(Outcome.diverged, detail)
+        elif self.step >= step_limit(spec):
+            if self.step > 0 and scored.loss > self.first_loss:
+                ends = f"from {self.first_loss:.3g} at the start to {scored.loss:.3g} at step {self.step}"
+                self.end(Outcome.diverged, f"It rose {ends}; try a smaller learning rate.")
+            else:
+                self.end(Outcome.step_limit)
+        elif scored.loss == 0:
+            self.end(Outcome.converged, "The loss is exactly zero.")
+        elif budget.patience is not None and self.step - self.improved_step >= budget.patience:
+            self.end(Outcome.converged, f"None for {budget.patience} steps.")
+        return better
+
+
+def _reached(values: Metrics, spec: JobSpec) -> str:
+    """What was reached, in words; empty if a target that is set is still missed, or none is set."""
+    lpips, psnr = spec.budget.target_lpips, spec.budget.target_psnr_db
+    said = []
+    if lpips is not None:
+        if values.lpips is None or values.lpips > lpips:
+            return ""
+        said.append(f"LPIPS {values.lpips:.4f} ≤ {lpips:g}")
+    if psnr is not None:
+        if values.psnr_db < psnr:
+            return ""
+        said.append(f"PSNR {values.psnr_db:.1f} ≥ {psnr:g} dB")
+    return " and ".join(said)
+
+
+def step_limit(spec: JobSpec) -> int:
+    """Most steps of a row."""
+    if spec.budget.steps is not None:
+        return spec.budget.steps
+    return UNLIMITED_STEPS if spec.budget.seconds is not None else DEFAULT_STEPS
+
+
+def best_row(rows: list[Row]) -> Row:
+    """The row whose best iterate has the smallest loss; rows that ended well come before the others."""
+    scored = [row for row in rows if row.best_metrics is not None and not row.dropped]
+    if not scored:
+        return next((row for row in rows if not row.dropped), rows[0])
+    # A row that reached its target is what was asked for, whatever its loss.
+    return min(scored, key=lambda row: (row.outcome is not Outcome.target_reached, row.best_loss, row.index))

@@ -1,0 +1,28 @@
+"""The seam between whoever wants work done and whoever does it. No torch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from latent_inv.result import Event
+from latent_inv.spec import Spec
+
+
+class EngineSeam(Protocol):
+    """Implemented by `Engine` itself, by `ThreadEngine`, and by `ProcessEngine` over a pipe."""
+
+    def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
+        """Take a request; it will end in exactly one `Finished` event.
+
+        Raises:
+            LatentInvError: it was refused; there will be no event.
+        """
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job within one step. Harmless if it is unknown or over."""
+
+    def poll(self, timeout: float = 0.0) -> list[Event]:
+        """Events since the last call, in order; waits up to `timeout` seconds if there are none."""
+
+    def close(self) -> None:
+        """Stop all work and free the device."""

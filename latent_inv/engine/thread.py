@@ -1,0 +1,5 @@
+"""Engine in a thread."""
+
+from .remote import ThreadEngine
+
+__all__ = ["ThreadEngine"]

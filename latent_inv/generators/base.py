@@ -1,0 +1,154 @@
+"""The contract of a generator: frozen weights, latents by name in, pictures in [-1, 1] out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from latent_inv.errors import LatentsError, SpecError, unknown_name
+from latent_inv.result import GeneratorInfo
+from latent_inv.seeding import stream
+from latent_inv.spaces import LatentSpace
+from latent_inv.types import Latents
+
+#: called as progress(what, bytes done, bytes in all or None)
+LoadProgress = Callable[[str, int, int | None], None]
+
+
+class Generator(ABC):
+    """A pretrained generator G with frozen weights and no state of any job inside.
+
+    Subclasses give the class attributes, `load` and `_decode`; everything else has a default.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    spaces: ClassVar[Mapping[str, LatentSpace]]
+    default_space: ClassVar[str]
+    size: ClassVar[tuple[int, int] | None] = None  # (height, width); None: any
+    stride: ClassVar[int] = 1  # sides must be multiples of it
+    stages: ClassVar[Sequence[str]] = ()
+    differentiable: ClassVar[bool] = True
+    forward_mode: ClassVar[bool] = True
+    has_encoder: ClassVar[bool] = False
+    licence: ClassVar[tuple[str, ...]] = ()
+    source: ClassVar[str] = ""
+    weights_sha256: ClassVar[str] = ""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval().requires_grad_(False)
+        parameter = next(network.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+
+    @classmethod
+    @abstractmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Generator:
+        """Fetch and check the weights, and put them on `device`.
+
+        Raises:
+            AssetError: the weights cannot be had; the message says how to get them.
+        """
+
+    @abstractmethod
+    def _decode(self, latents: Latents) -> Tensor:
+        """The mathematics of `__call__`; latents are checked already."""
+
+    def __call__(self, latents: Latents) -> Tensor:
+        """Decode.
+
+        Args:
+            latents: part -> [R, …] of one of the spaces, on the generator's device.
+        Returns:
+            [R, 3, H, W] in [-1, 1].
+        Raises:
+            LatentsError, ShapeError: they are of none of the spaces.
+        """
+        space = self.space_of(latents)
+        self.spaces[space].check(latents, self.picture_size(latents))
+        return self._decode(latents)
+
+    def encode(self, images: Tensor) -> Latents | None:
+        """Latents of the default space in one pass: [R, 3, H, W] in [-1, 1] -> part -> [R, …]; None: no encoder."""
+        return None
+
+    def picture_size(self, latents: Latents) -> tuple[int, int]:
+        """Height and width of the picture that these latents decode to."""
+        if self.size is None:
+            raise NotImplementedError(f"{type(self).__name__} has no fixed size and must say how to tell it")
+        return self.size
+
+    def space_of(self, latents: Latents) -> str:
+        """Name of the space that has exactly these parts.
+
+        Raises:
+            LatentsError: there is none.
+        """
+        for name, space in self.spaces.items():
+            if set(space.parts) == set(latents):
+                return name
+        accepted = "; ".join(f"{name}: {', '.join(space.parts)}" for name, space in self.spaces.items())
+        raise LatentsError(f"no space of {self.name} has the parts {sorted(latents)}, accepted: {accepted}")
+
+    def resolve_space(self, name: str) -> str:
+        """`name`, or the default space for an empty one.
+
+        Raises:
+            SpecError: there is no such space.
+        """
+        if not name:
+            return self.default_space
+        if name not in self.spaces:
+            raise unknown_name("space", name, list(self.spaces), field="space")
+        return name
+
+    def resolve_size(self, height: int, width: int) -> tuple[int, int]:
+        """The picture size for a request, 0 meaning "your own".
+
+        Raises:
+            SpecError: the generator cannot make that size.
+        """
+        own = self.size or (max(64, self.stride), max(64, self.stride))
+        size = (height or own[0], width or own[1])
+        if self.size and size != self.size:
+            raise SpecError(f"{self.name} makes {own[0]} × {own[1]}, found {size[0]} × {size[1]}", field="height")
+        if size[0] % self.stride or size[1] % self.stride:
+            raise SpecError(f"must be multiples of {self.stride}, found {size[0]} × {size[1]}", field="height")
+        return size
+
+    def sample(self, seeds: Sequence[int], space: str = "", size: tuple[int, int] | None = None) -> dict[str, Tensor]:
+        """Draw latents from the prior, one seed a row; a row depends on its own seed alone.
+
+        Returns:
+            part -> [len(seeds), …] on the generator's device.
+        """
+        chosen = self.spaces[self.resolve_space(space)]
+        size = size or self.resolve_size(0, 0)
+        rows = [chosen.sample(size, stream(seed, "sample")) for seed in seeds]
+        return {name: self.place(torch.cat([row[name] for row in rows])) for name in chosen.parts}
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """`tensor` on the generator's device and in its number format."""
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    @classmethod
+    def info(cls) -> GeneratorInfo:
+        """What it offers, without loading anything."""
+        return GeneratorInfo(
+            name=cls.name,
+            title=cls.title,
+            size=cls.size,
+            stride=cls.stride,
+            spaces={name: space.describe() for name, space in cls.spaces.items()},
+            default_space=cls.default_space,
+            stages=tuple(cls.stages),
+            differentiable=cls.differentiable,
+            forward_mode=cls.forward_mode,
+            has_encoder=cls.has_encoder,
+            weights_sha256=cls.weights_sha256,
+            licence=cls.licence,
+            source=cls.source,
+        )

@@ -1,0 +1,146 @@
+"""The one equation: Σ wᵢ · lossᵢ(A(G(z)), y) + Σ priorⱼ(z), a number a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .generators.base import Generator
+from .images import Picture
+from .losses import Candidate, Loss, Target
+from .observations import Observation
+from .perceptual import PerceptualMetric
+from .spaces import LatentSpace
+from .types import Latents
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What stays the same for a row during a job; every tensor has a leading row dimension.
+
+    Attributes:
+        fixed: parts that are not searched.
+        losses: loss name -> number name -> [R].
+        observation: number name -> [R].
+    """
+
+    target: Target
+    fixed: Latents
+    losses: Mapping[str, Mapping[str, Tensor]]
+    observation: Mapping[str, Tensor]
+
+    def tree(self) -> dict[str, Any]:
+        """As a tree, for cutting and joining rows."""
+        target = self.target
+        return {
+            "image": target.image,
+            "weight": target.weight,
+            "features": target.features,
+            "feature_weight": target.feature_weight,
+            "fixed": dict(self.fixed),
+            "losses": {name: dict(rows) for name, rows in self.losses.items()},
+            "observation": dict(self.observation),
+        }
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Constants:
+        """The inverse of `tree`."""
+        target = Target(tree["image"], tree["weight"], tree["features"], tree["feature_weight"])
+        return cls(target, tree["fixed"], tree["losses"], tree["observation"])
+
+
+@dataclass(frozen=True)
+class Values:
+    """The objective at one point, with its graph: `loss` and `terms` [R], `candidate` what was looked at."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    candidate: Candidate
+    perceptual: Tensor | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Frozen structure of the sum; all numbers and targets come by row, in `Constants`.
+
+    Attributes:
+        losses: name -> loss, in the order in which they are summed.
+        watch_perceptual: compute the metric at each step though no loss needs it (a target is set on it).
+    """
+
+    generator: Generator
+    space: LatentSpace
+    observation: Observation[Any]
+    losses: Mapping[str, Loss[Any]]
+    metric: PerceptualMetric
+    watch_perceptual: bool
+
+    @property
+    def needs_perceptual(self) -> bool:
+        """Is the metric computed at each step?"""
+        return self.watch_perceptual or any(loss.needs_perceptual for loss in self.losses.values())
+
+    @property
+    def differentiable(self) -> bool:
+        """Can a gradient be had?"""
+        return self.generator.differentiable and self.observation.differentiable
+
+    def prepare(self, picture: Picture, fixed: Latents) -> Constants:
+        """Put one row's target on the device and compute its features, once.
+
+        Args:
+            picture: of the size that the generator makes.
+            fixed: parts that are not searched, part -> [1, …].
+        """
+        place = self.generator.place
+        weight = None if picture.weight is None else place(torch.from_numpy(picture.weight.copy()))[None, None]
+        image = place(torch.from_numpy(picture.pixels.copy()))[None]
+        if weight is not None:
+            image = torch.where(weight > 0, image, torch.zeros_like(image))
+        features, feature_weight = None, None
+        if self.needs_perceptual:
+            with torch.no_grad():
+                features = list(self.metric.features(image if weight is None else image * weight))
+            if weight is not None:
+                feature_weight = list(self.metric.layer_weights(weight, features))
+        dtype, device = self.generator.dtype, self.generator.device
+        return Constants(
+            target=Target(image, weight, features, feature_weight),
+            fixed=fixed,
+            losses={name: loss.rows(dtype, device) for name, loss in self.losses.items()},
+            observation=self.observation.rows(dtype, device),
+        )
+
+    def __call__(self, searched: Latents, constants: Constants) -> Values:
+        """Evaluate at `searched`, part -> [R, …]; carries the graph of whoever asks for gradients."""
+        latents = {**constants.fixed, **searched}
+        images = self.generator(latents)
+        observed = self.observation(images, constants.observation)
+        candidate = Candidate(latents, images, observed, constants.target, self.metric)
+        terms = {
+            name: loss(candidate, constants.target, self.space, constants.losses[name])
+            for name, loss in self.losses.items()
+        }
+        total = sum_in_order(list(terms.values()))
+        return Values(total, terms, candidate, candidate.perceptual if self.needs_perceptual else None)
+
+    def score(self, images: Tensor, picture: Picture) -> tuple[float, float]:
+        """(squared error on the [-1, 1] scale, perceptual distance) of one decoded picture [1, 3, H, W]."""
+        watching = Objective(self.generator, self.space, self.observation, self.losses, self.metric, True)
+        constants = watching.prepare(picture, {})
+        with torch.no_grad():
+            observed = self.observation(images, constants.observation)
+            candidate = Candidate({}, images, observed, constants.target, self.metric)
+            return float(candidate.squared_error), float(candidate.perceptual)
+
+
+def sum_in_order(terms: Sequence[Tensor]) -> Tensor:
+    """Their sum, always in the same order, since floating-point sums are not associative."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,0 +1,229 @@
+"""`invert` and its companions, in this process: the engine's loop and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .device import place
+from .engine.engine import Engine
+from .errors import InternalError, SpecError
+from .generators import GENERATORS
+from .generators.base import LoadProgress
+from .images import Picture, load, with_weight
+from .latents import LatentsFile, check_origin, load_latents
+from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
+from .settings import Settings
+from .spec import (
+    Adam,
+    Budget,
+    DecodeSpec,
+    EncodeSpec,
+    Given,
+    Identity,
+    JobSpec,
+    Perceptual,
+    Pixel,
+    Reporting,
+    SampleSpec,
+    Seeds,
+    Spec,
+)
+
+Latents = Mapping[str, np.ndarray]
+
+
+def invert(
+    image: Any,
+    generator: str = "faces",
+    *,
+    space: str = "",
+    crop: tuple[int, int, int, int] | None = None,
+    weight: Any = None,
+    value_range: tuple[float, float] | None = None,
+    start: str | Path | bytes | Latents | JobResult | None = None,
+    perceptual: str = "stlpips-alex",
+    losses: Sequence[Settings] = (Pixel(), Perceptual()),
+    observation: Settings = Identity(),
+    solver: Settings = Adam(),
+    initialiser: Settings | None = None,
+    budget: Budget = Budget(),
+    reporting: Reporting = Reporting(),
+    steps: int | None = None,
+    seconds: float | None = None,
+    target_lpips: float | None = None,
+    target_psnr_db: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+    lane_width: int = 0,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_preview: Callable[[Preview], None] | None = None,
+    on_load: LoadProgress | None = None,
+) -> JobResult:
+    """Find latents of `generator` whose picture is `image`.
+
+    Args:
+        image: a path, encoded bytes, a PIL image, an array or a tensor; see `images.load`.
+        crop: (left, top, right, bottom) in pixels of the upright picture; None takes the largest centred part.
+        weight: how much each pixel counts, [H, W] in 0 … 1 (or a grey picture: white counts); of the size of `image`.
+        value_range: of a float array: (-1, 1), (0, 1) or (0, 255).
+        start: latents to start from: a saved file, a mapping, or an earlier result. Excludes `initialiser`.
+        steps, seconds, target_lpips, target_psnr_db: short for the fields of `budget`.
+        device: "auto", "cpu", "cuda", "cuda:N", "mps".
+        threads: CPU threads of torch, for the whole process; None leaves them as they are.
+        on_progress: called after each step that is reported.
+    Returns:
+        The result; its `outcome` says how the search ended. Call `.save(folder)` or `.show()` on it.
+    Raises:
+        LatentInvError: what was wrong, with the field, what was found, and what is accepted.
+    """
+    picture = load(image, value_range=value_range)
+    if weight is not None:
+        picture = with_weight(picture, weight)
+    spec = JobSpec(
+        picture=picture,
+        generator=generator,
+        space=space,
+        crop=crop,
+        perceptual=perceptual,
+        losses=tuple(losses),
+        observation=observation,
+        solver=solver,
+        initialiser=choose_start(start, initialiser, generator),
+        budget=with_shortcuts(
+            budget, steps=steps, seconds=seconds, target_lpips=target_lpips, target_psnr_db=target_psnr_db
+        ),
+        reporting=reporting,
+        seed=seed,
+        lane_width=lane_width,
+        dtype=dtype,
+    )
+    engine = Engine(GENERATORS, place(device, threads))
+    engine.catalogue.load(engine.catalogue.find(generator).name, dtype, on_load)
+
+    def tell(event: Event) -> None:
+        if on_progress is not None and isinstance(event, Progress):
+            on_progress(event)
+        if on_preview is not None and isinstance(event, Preview):
+            on_preview(event)
+
+    result: JobResult = run(engine, spec, tell)
+    return result
+
+
+def with_shortcuts(budget: Budget, **given: Any) -> Budget:
+    """`budget` with the fields that were given beside it."""
+    return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
+
+
+def choose_start(start: Any, initialiser: Settings | None, generator: str) -> Settings:
+    """The initialiser for a start from saved latents, or the one given, or the default.
+
+    Raises:
+        SpecError: both were given. LatentsError: the file is of another generator.
+    """
+    if start is None:
+        return initialiser if initialiser is not None else Seeds()
+    if initialiser is not None:
+        raise SpecError("start and initialiser exclude each other, found both", field="start")
+    if isinstance(start, JobResult):
+        if start.generator != generator:
+            raise SpecError(f'must be a result of "{generator}", found one of "{start.generator}"', field="start")
+        return Given(latents=start.latents)
+    if isinstance(start, Mapping):
+        return Given(latents=start)
+    file = start if isinstance(start, LatentsFile) else load_latents(start)
+    kind = GENERATORS.get(generator)
+    check_origin(file, generator=generator, weights_sha256=kind.weights_sha256 if kind else "")
+    return Given(latents=file.latents)
+
+
+def decode(
+    latents: str | Path | bytes | Latents | JobResult,
+    generator: str = "faces",
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> Decoded:
+    """Pictures of latents: part -> [n, …], a saved file, or an earlier result.
+
+    Raises:
+        LatentsError: they are of another generator, or do not fit it.
+    """
+    chosen = choose_start(latents, None, generator)
+    given = chosen.latents if isinstance(chosen, Given) else {}
+    answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
+    return answer
+
+
+def sample(
+    seeds: Sequence[int] = (0,),
+    generator: str = "faces",
+    *,
+    space: str = "",
+    height: int = 0,
+    width: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> Sampled:
+    """Draw latents from the prior and decode them, one a seed."""
+    spec = SampleSpec(seeds=tuple(seeds), generator=generator, space=space, height=height, width=width, dtype=dtype)
+    answer: Sampled = run(_engine(device, threads), spec)
+    return answer
+
+
+def encode(
+    image: Any,
+    generator: str = "faces",
+    *,
+    space: str = "",
+    crop: tuple[int, int, int, int] | None = None,
+    value_range: tuple[float, float] | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> Encoded:
+    """Latents in one pass of the generator's encoder.
+
+    Raises:
+        UnsupportedError: it has none.
+    """
+    picture: Picture = load(image, value_range=value_range)
+    spec = EncodeSpec(picture=picture, generator=generator, space=space, crop=crop, dtype=dtype)
+    answer: Encoded = run(_engine(device, threads), spec)
+    return answer
+
+
+def list_generators() -> tuple[GeneratorInfo, ...]:
+    """What can be inverted here."""
+    return tuple(kind.info() for kind in GENERATORS.values())
+
+
+def _engine(device: str, threads: int | None) -> Engine:
+    return Engine(GENERATORS, place(device, threads))
+
+
+def run(engine: Engine, spec: Spec, tell: Callable[[Event], None] | None = None) -> Any:
+    """Submit one request and poll until it is done.
+
+    Raises:
+        LatentInvError: it was refused, or could not be done.
+    """
+    engine.submit("job", spec)
+    while not engine.idle:
+        for event in engine.poll():
+            if isinstance(event, Finished):
+                if event.error is not None:
+                    raise event.error
+                return event.result
+            if tell is not None:
+                tell(event)
+    raise InternalError("the engine stopped without a result")

@@ -1,0 +1,17 @@
+"""Solvers by settings class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latent_inv import spec
+from latent_inv.settings import Settings
+
+from .adam import Adam
+from .base import Evaluate, Evaluation, Solver
+
+SOLVERS: dict[type[Settings], type[Solver[Any]]] = {
+    spec.Adam: Adam,
+}
+
+__all__ = ["SOLVERS", "Evaluate", "Evaluation", "Solver"]

@@ -1,0 +1,55 @@
+"""Adam, a row at a time.
+
+`torch.optim.Adam` keeps one step counter a tensor, so rows that join later would be corrected for the
+wrong number of steps; here every number has a row.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from latent_inv import spec
+from latent_inv.settings import numbers
+from latent_inv.types import Latents, Tree, by_row
+
+from .base import Evaluate, Solver
+
+
+class Adam(Solver[spec.Adam]):
+    """Source: Kingma and Ba (2015), Algorithm 1; cosine schedule of Loshchilov and Hutter (2017), one cycle."""
+
+    def init(self, latents: Latents) -> Tree:
+        first = next(iter(latents.values()))
+        rows = {name: first.new_full((first.shape[0],), value) for name, value in numbers(self.settings).items()}
+        return {
+            **rows,
+            "t": first.new_zeros(first.shape[0]),
+            "m": {name: torch.zeros_like(tensor) for name, tensor in latents.items()},
+            "v": {name: torch.zeros_like(tensor) for name, tensor in latents.items()},
+        }
+
+    def step(
+        self, latents: Latents, evaluate: Evaluate, state: Tree, progress: Tensor
+    ) -> tuple[dict[str, Tensor], Tree]:
+        gradient = evaluate(latents).gradient
+        t = state["t"] + 1
+        beta1, beta2 = state["beta1"], state["beta2"]
+        rate = state["learning_rate"] * (t / (state["warmup_steps"] + 1)).clamp_max(1)
+        if self.settings.schedule == "cosine":
+            rate = rate * ((1 + torch.cos(math.pi * progress)) / 2)
+        correction1, correction2 = 1 - beta1**t, 1 - beta2**t
+        moved, means, squares = {}, {}, {}
+        for name, x in latents.items():
+            g = gradient[name]
+            b1, b2 = by_row(beta1, x), by_row(beta2, x)
+            # Products and sums are separate calls on purpose: fused ones (lerp, addcmul) may round differently
+            # in the vector body and in its tail, that is, by the row's place in the batch.
+            m = b1 * state["m"][name] + (1 - b1) * g
+            v = b2 * state["v"][name] + (1 - b2) * (g * g)
+            size = (v / by_row(correction2, x)).sqrt() + by_row(state["epsilon"], x)
+            moved[name] = x - by_row(rate / correction1, x) * (m / size)
+            means[name], squares[name] = m, v
+        return moved, {**state, "t": t, "m": means, "v": squares}

@@ -1,0 +1,267 @@
+"""Latent spaces: named parts, each with a shape, a prior and the set that it must stay in."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ShapeError
+from .types import Latents
+
+# ---- priors ------------------------------------------------------------------------------------
+
+
+class Prior(ABC):
+    """The distribution that the generator was trained on, for one part."""
+
+    name: str
+
+    @abstractmethod
+    def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+        """One draw, [*shape], float32 on the CPU."""
+
+    @abstractmethod
+    def mean(self, shape: tuple[int, ...]) -> Tensor:
+        """The mean, [*shape], float32 on the CPU."""
+
+    @abstractmethod
+    def energy(self, latents: Tensor) -> Tensor:
+        """Negative log density per dimension, 0 at the mode: [R, …] -> [R]."""
+
+    @abstractmethod
+    def typicality(self, latents: Tensor) -> Tensor:
+        """Share of draws that lie nearer to the mean, [R] in [0, 1]; 0.5 is typical, near 1 is far out."""
+
+    def energy_residual(self, latents: Tensor) -> Tensor | None:
+        """[R, n] whose squares sum to `energy`; None where there is none."""
+        return None
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of one coordinate; the unit in which a start is moved."""
+        return 1.0
+
+
+class Normal(Prior):
+    """Independent standard normal coordinates."""
+
+    name = "normal"
+
+    def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=stream)
+
+    def mean(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros(shape)
+
+    def energy(self, latents: Tensor) -> Tensor:
+        return latents.flatten(1).square().mean(dim=1) / 2
+
+    def energy_residual(self, latents: Tensor) -> Tensor:
+        flat = latents.flatten(1)
+        return flat / math.sqrt(2 * flat.shape[1])
+
+    def typicality(self, latents: Tensor) -> Tensor:
+        # ‖z‖² is χ² with d degrees of freedom; its distribution function is the regularised Γ(d/2, ‖z‖²/2).
+        flat = latents.flatten(1).double()
+        return torch.special.gammainc(torch.full_like(flat[:, 0], flat.shape[1] / 2), flat.square().sum(dim=1) / 2)
+
+
+class Uniform(Prior):
+    """Independent coordinates, uniform on [low, high]."""
+
+    name = "uniform"
+
+    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
+        self.low, self.high = low, high
+
+    def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+        return self.low + (self.high - self.low) * torch.rand(shape, generator=stream)
+
+    def mean(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.full(shape, (self.low + self.high) / 2)
+
+    def energy(self, latents: Tensor) -> Tensor:
+        return latents.flatten(1).mean(dim=1) * 0
+
+    def typicality(self, latents: Tensor) -> Tensor:
+        # Each coordinate's own distance to the centre is uniform on [0, 1]; by the central limit theorem
+        # their mean is normal, which is exact enough for the dimensions that occur.
+        flat = latents.flatten(1).double()
+        centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        distance = ((flat - centre).abs() / half).mean(dim=1)
+        return torch.special.ndtr((distance - 0.5) * math.sqrt(12 * flat.shape[1]))
+
+    @property
+    def scale(self) -> float:
+        return (self.high - self.low) / math.sqrt(12)
+
+
+class Categorical(Prior):
+    """One of n classes with equal odds, as a one-hot vector; the relaxation is the simplex."""
+
+    name = "categorical"
+
+    def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+        index = int(torch.randint(shape[-1], (1,), generator=stream))
+        return torch.nn.functional.one_hot(torch.tensor(index), shape[-1]).float()
+
+    def mean(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.full(shape, 1 / shape[-1])
+
+    def energy(self, latents: Tensor) -> Tensor:
+        # 0 at the corners (a real class), 1 in the middle: the corners are where the generator was trained.
+        count = latents.shape[-1]
+        return (1 - latents.flatten(1).square().sum(dim=1)) * count / (count - 1)
+
+    def typicality(self, latents: Tensor) -> Tensor:
+        return self.energy(latents.double()).clamp(0, 1)
+
+
+# ---- constraints -------------------------------------------------------------------------------
+
+
+class Constraint(ABC):
+    """The set that a part must stay in. The loop applies it after each step, so no solver knows it."""
+
+    name: str
+
+    @abstractmethod
+    def __call__(self, latents: Tensor) -> Tensor:
+        """The nearest point of the set, row by row: [R, …] -> [R, …]."""
+
+
+class Free(Constraint):
+    """Everything is allowed."""
+
+    name = "free"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+class Box(Constraint):
+    """Coordinates in [low, high]."""
+
+    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
+        self.low, self.high = low, high
+        self.name = f"box [{low:g}, {high:g}]"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return latents.clamp(self.low, self.high)
+
+
+class Sphere(Constraint):
+    """Norm √d, where the draws of a normal prior of d dimensions lie."""
+
+    name = "sphere"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        flat = latents.flatten(1)
+        norm = flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+        return (flat * (math.sqrt(flat.shape[1]) / norm)).reshape(latents.shape)
+
+
+class Simplex(Constraint):
+    """Coordinates ≥ 0 that sum to 1 along the last dimension.
+
+    Source: Held, Wolfe and Crowder (1974); in this form Duchi et al. (2008), Algorithm 1.
+    """
+
+    name = "simplex"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        ordered = latents.sort(dim=-1, descending=True).values
+        excess = ordered.cumsum(dim=-1) - 1
+        rank = torch.arange(1, latents.shape[-1] + 1, device=latents.device, dtype=latents.dtype)
+        support = (ordered * rank > excess).sum(dim=-1, keepdim=True)
+        threshold = excess.gather(-1, support - 1) / support
+        return (latents - threshold).clamp_min(0)
+
+
+# ---- spaces ------------------------------------------------------------------------------------
+
+ROLES = ("searched", "fixed")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named part of a space.
+
+    Attributes:
+        shape: shape for one picture; negative entries −k mean "picture side ÷ k", height before width.
+        role: "searched" is optimised; "fixed" is drawn or given, and stays.
+    """
+
+    shape: tuple[int, ...]
+    prior: Prior
+    constraint: Constraint = Free()
+    role: str = "searched"
+
+    def shape_for(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """The shape for a picture of `size` = (height, width)."""
+        sides = iter(size)
+        return tuple(entry if entry >= 0 else next(sides) // -entry for entry in self.shape)
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Parts by name; their names tell the generator which space the latents are from."""
+
+    parts: Mapping[str, Part]
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Names of the parts that are optimised."""
+        return tuple(name for name, part in self.parts.items() if part.role == "searched")
+
+    def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        """Shape of every part for one picture of `size`."""
+        return {name: part.shape_for(size) for name, part in self.parts.items()}
+
+    def sample(self, size: tuple[int, int], stream: torch.Generator) -> dict[str, Tensor]:
+        """One draw from the prior: part -> [1, …], float32 on the CPU."""
+        return {name: part.prior.sample(part.shape_for(size), stream)[None] for name, part in self.parts.items()}
+
+    def mean(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The prior's mean: part -> [1, …]."""
+        return {name: part.prior.mean(part.shape_for(size))[None] for name, part in self.parts.items()}
+
+    def retract(self, latents: Latents) -> dict[str, Tensor]:
+        """Put every part back into its set."""
+        return {name: self.parts[name].constraint(tensor) for name, tensor in latents.items()}
+
+    def check(self, latents: Latents, size: tuple[int, int]) -> None:
+        """Refuse latents that are not of this space.
+
+        Raises:
+            ShapeError: a shape differs, or the parts have different numbers of rows.
+        """
+        rows = {tensor.shape[0] if tensor.dim() else 0 for tensor in latents.values()}
+        for name, shape in self.shapes(size).items():
+            found = tuple(latents[name].shape[1:])
+            if found != shape:
+                raise ShapeError(f"expected [rows, {_text(shape)}], found [{_text(latents[name].shape)}]", field=name)
+        if len(rows) != 1:
+            raise ShapeError(f"all parts need the same number of rows, found {sorted(rows)}", field="latents")
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Plain values for `GeneratorInfo.spaces`."""
+        return {
+            name: {
+                "shape": list(part.shape),
+                "prior": part.prior.name,
+                "constraint": part.constraint.name,
+                "role": part.role,
+            }
+            for name, part in self.parts.items()
+        }
+
+
+def _text(shape: tuple[int, ...] | torch.Size) -> str:
+    return ", ".join(str(side) for side in shape)

@@ -1,0 +1,50 @@
+"""Shared names for tensors by row, and the three things that are done with trees of them.
+
+A *tree* is a tensor, None, or a dict or list of trees. Every tensor in it has rows as its first
+dimension, so a job's row can be cut out of a lane, kept, and put into another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: part name -> [R, …]; R counts rows
+Latents = Mapping[str, Tensor]
+Tree = Any
+
+
+def map_tree(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Apply `function` to every tensor of `tree`."""
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {name: map_tree(function, item) for name, item in tree.items()}
+    return [map_tree(function, item) for item in tree]
+
+
+def take_row(tree: Tree, row: int) -> Tree:
+    """Row `row` of every tensor, as a copy with one row: [R, …] -> [1, …]."""
+    return map_tree(lambda tensor: tensor[row : row + 1].clone(), tree)
+
+
+def join_rows(trees: Sequence[Tree]) -> Tree:
+    """Put trees of the same structure under each other: n × [1, …] -> [n, …]."""
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(list(trees))
+    if isinstance(first, Mapping):
+        return {name: join_rows([tree[name] for tree in trees]) for name in first}
+    return [join_rows(list(items)) for items in zip(*trees, strict=True)]
+
+
+def by_row(values: Tensor, like: Tensor) -> Tensor:
+    """Shape [R] as [R, 1, …] so that it broadcasts against `like`, [R, …]."""
+    return values.reshape(-1, *([1] * (like.dim() - 1)))

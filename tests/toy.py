@@ -1,0 +1,145 @@
+"""A small generator with everything that real ones have and `faces` has not.
+
+It is conditional, makes pictures of any size, has bounded latents, several spaces and parts, and needs no weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.spaces import Box, Categorical, LatentSpace, Normal, Part, Simplex, Uniform
+from latent_inv.types import Latents
+
+STRIDE = 8
+CHANNELS = 4
+CLASSES = 5
+
+
+class ToyNetwork(nn.Module):
+    """Codes at 1/8 of the size, modulated by the class, upsampled and convolved; smooth, so that it has a Hessian."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(CLASSES, 16)
+        self.first = nn.Conv2d(CHANNELS, 16, 3, padding=1)
+        self.up = nn.ConvTranspose2d(16, 12, STRIDE, STRIDE)
+        self.last = nn.Conv2d(12, 3, 3, padding=1)
+
+    def forward(self, code: Tensor, classes: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(code) * (1 + self.scale(classes))[:, :, None, None])
+        return torch.tanh(self.last(torch.tanh(self.up(hidden))))
+
+
+def _code() -> Part:
+    return Part((CHANNELS, -STRIDE, -STRIDE), Uniform(-1, 1), Box(-1, 1))
+
+
+class Toy(Generator):
+    """Spaces: `code` (class fixed), `code+class` (class searched on the simplex), as parts of one decoder."""
+
+    name = "toy"
+    title = "A toy of any size"
+    spaces = {
+        "code": LatentSpace({"code": _code(), "class": Part((CLASSES,), Categorical(), Simplex(), role="fixed")}),
+        "code+class": LatentSpace({"code": _code(), "class": Part((CLASSES,), Categorical(), Simplex())}),
+    }
+    default_space = "code"
+    stride = STRIDE
+    weights_sha256 = "0" * 64
+    licence = ("made here", "no data", "nothing")
+    source = "tests"
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Toy:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            network = ToyNetwork()
+        return cls(network.to(device=device, dtype=dtype))
+
+    def picture_size(self, latents: Latents) -> tuple[int, int]:
+        height, width = latents["code"].shape[-2:]
+        return height * STRIDE, width * STRIDE
+
+    def _decode(self, latents: Latents) -> Tensor:
+        return self.network(latents["code"], latents["class"])
+
+
+class Smooth(Generator):
+    """A vector of 12 normal numbers, 32 × 32: quick, for the laws of the engine."""
+
+    name = "smooth"
+    title = "A toy of a fixed size"
+    weights_sha256 = "1" * 64
+    licence = ("made here", "no data", "nothing")
+    source = "tests"
+    spaces = {"z": LatentSpace({"z": Part((12,), Normal())})}
+    default_space = "z"
+    size = (32, 32)
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Smooth:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            network = nn.Sequential(
+                nn.Linear(12, 8 * 8 * 8),
+                nn.Unflatten(1, (8, 8, 8)),
+                nn.Tanh(),
+                nn.ConvTranspose2d(8, 8, 4, 2, 1),
+                nn.BatchNorm2d(8),
+                nn.Tanh(),
+                nn.ConvTranspose2d(8, 3, 4, 2, 1),
+                nn.Tanh(),
+            )
+        return cls(network.to(device=device, dtype=dtype))
+
+    def _decode(self, latents: Latents) -> Tensor:
+        return self.network(latents["z"])
+
+
+class Dead(Smooth):
+    """ReLUs that are dead at the mean of the prior: a zero gradient there."""
+
+    name = "dead"
+
+    def _decode(self, latents: Latents) -> Tensor:
+        z = latents["z"]
+        return self.network(torch.relu(z - 0.01) + torch.relu(-z - 0.01))
+
+
+class Blind(Smooth):
+    """Makes the same picture of any latents: nothing can be found."""
+
+    name = "blind"
+
+    def _decode(self, latents: Latents) -> Tensor:
+        return self.network(latents["z"] * 0)
+
+
+class Broken(Smooth):
+    """Not a number for every latent, and an error in every log."""
+
+    name = "broken"
+
+    def _decode(self, latents: Latents) -> Tensor:
+        return self.network(latents["z"]) / (latents["z"].sum() * 0)
+
+
+class Raises(Smooth):
+    """Fails with a text that no client may see."""
+
+    name = "raises"
+
+    def _decode(self, latents: Latents) -> Tensor:
+        raise RuntimeError("secret /path/to/x")
+
+
+class Frozen(Smooth):
+    """Gives no gradient."""
+
+    name = "frozen"
+    differentiable = False
+
+
+TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen)}
