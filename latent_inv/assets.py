@@ -73,11 +73,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             start = file.read(9)
-        if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-            from safetensors.torch import load_file
+            if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+                from safetensors.torch import load_file
 
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+                return dict(load_file(path))
+            file.seek(0)
+            # The open file, not the path: torch would go by the suffix.
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a bad file
         raise AssetError(f"{path.name} is not a checkpoint of plain tensors ({type(error).__name__})") from error
     if not isinstance(content, dict):

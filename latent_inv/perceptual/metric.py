@@ -93,7 +93,8 @@ class PerceptualMetric:
         """
         terms = []
         for layer, (x, y) in enumerate(zip(a, b, strict=True)):
-            square = (x - y).square()
+            difference = x - y
+            square = difference * difference
             terms.append((square if weight is None else square * weight[layer]).flatten(1).sum(1))
         return torch.stack(terms).sum(0)
 
@@ -129,4 +130,4 @@ def unit_length(x: Tensor) -> Tensor:
     Returns:
         the same shape.
     """
-    return x * (x.square().sum(dim=1, keepdim=True) + LENGTH_GUARD).rsqrt()
+    return x * ((x * x).sum(dim=1, keepdim=True) + LENGTH_GUARD).rsqrt()
