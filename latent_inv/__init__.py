@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .result import Outcome as Outcome
     from .solve import decode as decode
     from .solve import encode as encode
-    from .solve import list_generators as list_generators
     from .solve import invert as invert
+    from .solve import list_generators as list_generators
     from .solve import sample as sample
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
