@@ -17,7 +17,8 @@ from latent_inv.errors import AssetError, ShapeError
 from .backbones import Backbone
 
 #: Added to the squared length of a feature vector *inside* the root. The original adds 1e-10 to the length itself,
-#: whose derivative is 0 · ∞ at a zero vector. Lengths in use are above 0.03 (a black picture), where both agree to 1e-7; the slope is at most 1e5.
+#: whose derivative is 0 · ∞ at a zero vector. Lengths in use are above 0.03 (a black picture), where both agree
+#: to 1e-7; the slope at zero is 1e5.
 LENGTH_GUARD = 1e-10
 
 #: Mean and deviation of ImageNet pixels on the [-1, 1] scale, as the metrics were calibrated with.
