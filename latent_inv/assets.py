@@ -203,9 +203,10 @@ class AssetStore:
             status = path.stat()
             notes = {**self._memory(), str(path): [status.st_size, status.st_mtime_ns, sha256]}
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False, encoding="utf-8") as file:
-                json.dump(notes, file)
-            os.replace(file.name, self._folder / "verified.json")
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self._folder) as scratch:
+                part = Path(scratch) / "part"
+                part.write_text(json.dumps(notes), "utf-8")
+                os.replace(part, self._folder / "verified.json")
         except OSError:
             return
 

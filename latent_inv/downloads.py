@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def copy_member(wheel: Path, member: str, size: int | None, to: Path) -> str:
                 shutil.copyfileobj(source, target, _CHUNK)  # zipfile stops at file_size, whatever the stream holds
                 target.flush()
                 os.fsync(target.fileno())
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise AssetError(f"{wheel.name} is not a whole wheel: {error}") from None
     return sha256_of(to)
 

