@@ -65,6 +65,7 @@ def invert(
     on_progress: Callable[[Progress], None] | None = None,
     on_preview: Callable[[Preview], None] | None = None,
     on_load: LoadProgress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> JobResult:
     """Find latents of `generator` whose picture is `image`.
 
@@ -78,34 +79,37 @@ def invert(
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
         on_progress: called after each step that is reported.
+        on_load: called while weights are downloaded.
+        stop: asked between steps; once it says True, the best so far is returned as "cancelled".
     Returns:
         The result; its `outcome` says how the search ended. Call `.save(folder)` or `.show()` on it.
     Raises:
         LatentInvError: what was wrong, with the field, what was found, and what is accepted.
     """
-    picture = load(image, value_range=value_range)
-    if weight is not None:
-        picture = with_weight(picture, weight)
-    spec = JobSpec(
-        picture=picture,
-        generator=generator,
+    spec = make_spec(
+        image,
+        generator,
         space=space,
         crop=crop,
+        weight=weight,
+        value_range=value_range,
+        start=start,
         perceptual=perceptual,
-        losses=tuple(losses),
+        losses=losses,
         observation=observation,
         solver=solver,
-        initialiser=choose_start(start, initialiser, generator),
+        initialiser=initialiser,
         budget=with_shortcuts(
             budget, steps=steps, seconds=seconds, target_lpips=target_lpips, target_psnr_db=target_psnr_db
         ),
         reporting=reporting,
         seed=seed,
-        lane_width=lane_width,
         dtype=dtype,
+        lane_width=lane_width,
     )
     engine = Engine(GENERATORS, place(device, threads))
-    engine.catalogue.load(engine.catalogue.find(generator).name, dtype, on_load)
+    engine.catalogue.load(generator, spec.dtype, on_load)
+    load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)
 
     def tell(event: Event) -> None:
         if on_progress is not None and isinstance(event, Progress):
@@ -113,8 +117,26 @@ def invert(
         if on_preview is not None and isinstance(event, Preview):
             on_preview(event)
 
-    result: JobResult = run(engine, spec, tell)
+    result: JobResult = run(engine, spec, tell, stop)
     return result
+
+
+def make_spec(
+    image: Any,
+    generator: str = "faces",
+    *,
+    weight: Any = None,
+    value_range: tuple[float, float] | None = None,
+    start: Any = None,
+    initialiser: Settings | None = None,
+    **settings: Any,
+) -> JobSpec:
+    """The `JobSpec` of `invert`'s arguments, with pictures and latents loaded; `settings` are its other fields."""
+    picture = load(image, value_range=value_range)
+    if weight is not None:
+        picture = with_weight(picture, weight)
+    chosen = choose_start(start, initialiser, generator)
+    return JobSpec(picture=picture, generator=generator, initialiser=chosen, **settings)
 
 
 def with_shortcuts(budget: Budget, **given: Any) -> Budget:
@@ -211,7 +233,12 @@ def _engine(device: str, threads: int | None) -> Engine:
     return Engine(GENERATORS, place(device, threads))
 
 
-def run(engine: Engine, spec: Spec, tell: Callable[[Event], None] | None = None) -> Any:
+def run(
+    engine: Engine,
+    spec: Spec,
+    tell: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Any:
     """Submit one request and poll until it is done.
 
     Raises:
@@ -219,6 +246,8 @@ def run(engine: Engine, spec: Spec, tell: Callable[[Event], None] | None = None)
     """
     engine.submit("job", spec)
     while not engine.idle:
+        if stop is not None and stop():
+            engine.cancel("job")
         for event in engine.poll():
             if isinstance(event, Finished):
                 if event.error is not None:

@@ -1,0 +1,45 @@
+"""The command line. Importing this, and `--help`, load no torch, numpy or grpc: commands import what they use."""
+
+from __future__ import annotations
+
+import typer
+
+from .invert import invert
+from .looks import decode, generators, sample
+from .serve import serve
+from .shell import EXIT_HELP
+
+app = typer.Typer(
+    name="latent-inv",
+    help="Which latents are behind this picture? Invert images into the latent space of a pretrained generator.",
+    epilog=EXIT_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.command()(invert)
+app.command()(decode)
+app.command()(sample)
+app.command()(generators)
+app.command()(serve)
+
+
+@app.callback(invoke_without_command=True)
+def options(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    """Which latents are behind this picture? Invert images into the latent space of a pretrained generator.
+
+    Start with:  latent-inv invert photo.png --out result
+
+    then look at result/index.html.
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("latent-inv"))
+        raise typer.Exit()
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,156 @@
+"""`latent-inv invert`: a picture to its latents, here or on a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .shell import print_json, progress_bar, reporting_errors, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from latent_inv.result import JobResult
+
+LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel and perceptual."
+
+
+def invert(
+    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the result. Default: out/NAME-OF-IMAGE.")
+    ] = None,
+    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "faces",
+    space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
+    crop: Annotated[
+        str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")
+    ] = "",
+    weight: Annotated[
+        Path | None, typer.Option(help="Grey picture of the same size: white pixels count, black ones do not.")
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, npz, npy or pt).")
+    ] = None,
+    start: Annotated[str, typer.Option(help="seeds[:count=N], prior_mean or best_of[:count=N]. Default: seeds.")] = "",
+    loss: Annotated[list[str] | None, typer.Option(help=LOSS_HELP)] = None,
+    solver: Annotated[str, typer.Option(help="NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.2.")] = "adam",
+    perceptual: Annotated[
+        str, typer.Option(help="stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg or lpips-squeeze.")
+    ] = "stlpips-alex",
+    steps: Annotated[int | None, typer.Option(help="Most steps. Default: 200, or no limit with --seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
+    target_lpips: Annotated[float | None, typer.Option(help="Stop at or below this perceptual distance.")] = None,
+    target_psnr: Annotated[float | None, typer.Option(help="Stop at or above this PSNR in dB.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many steps without improvement.")] = None,
+    seed: Annotated[int, typer.Option(help="All randomness comes from this number.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    lane_width: Annotated[
+        int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")
+    ] = 0,
+    server: Annotated[str, typer.Option(help="HOST:PORT of a running `latent-inv serve`; empty: work here.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and estimate it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print result.json on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> None:
+    """Find the latents behind IMAGE, and write them with pictures, curves and a page to look at.
+
+    Examples:
+
+    latent-inv invert photo.jpg --crop 160,60,290,190
+
+    latent-inv invert photo.jpg --seconds 5 --start best_of:count=16
+
+    latent-inv invert photo.jpg --loss pixel:kind=l1 --loss perceptual --loss latent_prior:weight=0.01
+    """
+    with reporting_errors():
+        from latent_inv import spec as specs
+
+        from .components import parse, parse_crop
+
+        chosen: dict[str, Any] = {
+            "generator": generator,
+            "space": space,
+            "crop": parse_crop(crop) if crop else None,
+            "weight": weight,
+            "start": start_from,
+            "perceptual": perceptual,
+            "losses": tuple(parse(text, specs.LOSSES, "loss") for text in loss) if loss else specs.JobSpec.losses,
+            "solver": parse(solver, specs.SOLVERS, "solver"),
+            "initialiser": parse(start, specs.INITIALISERS, "start") if start else None,
+            "budget": specs.Budget(
+                steps=steps,
+                seconds=seconds,
+                target_lpips=target_lpips,
+                target_psnr_db=target_psnr,
+                patience=patience,
+            ),
+            "seed": seed,
+            "dtype": dtype,
+            "lane_width": lane_width,
+        }
+        here = {"device": device, "threads": threads}
+        if dry_run:
+            from latent_inv.plan import plan
+
+            planned = plan(image, **chosen, **here)
+            print_json(planned.to_json()) if as_json else typer.echo(planned.describe())
+            return
+        folder = out or Path("out") / image.stem
+        check_folder(folder)
+        with stop_on_interrupt() as stop, progress_bar(quiet, image.name) as (on_step, on_load):
+            if server:
+                from latent_inv.client import Client
+
+                with Client(server) as client:
+                    result = client.invert(image, **chosen, on_progress=on_step, stop=stop)
+            else:
+                from latent_inv.solve import invert as invert_here
+
+                result = invert_here(image, **chosen, **here, on_progress=on_step, on_load=on_load, stop=stop)
+        result = result.save(folder)
+        if as_json:
+            print_json(result.to_json())
+        elif not quiet:
+            show(result, folder)
+        raise typer.Exit(exit_code(result))
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work if the result could not be written after it.
+
+    Raises:
+        SpecError: there is a file of that name.
+    """
+    from latent_inv.errors import SpecError
+
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f'"{folder.name}" is a file, a folder is needed', field="out")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def exit_code(result: JobResult) -> int:
+    """0 for a good outcome, 130 for a stop, else 1."""
+    return 0 if result.outcome.good else 130 if result.outcome.name == "cancelled" else 1
+
+
+def show(result: JobResult, folder: Path) -> None:
+    """The summary after a run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    lpips = "" if result.metrics.lpips is None else f"{result.metrics.lpips:.4f}  ({result.perceptual})"
+    lines = (
+        ("outcome", f"{result.outcome.name}: {result.message}"),
+        ("PSNR", f"{result.metrics.psnr_db:.2f} dB"),
+        ("LPIPS", lpips),
+        ("steps", f"{result.steps}, best after {result.best_step}, {result.seconds:.1f} s"),
+        *(("note", warning) for warning in result.warnings),
+        ("latents", str(folder / result.files["latents"])),
+        ("look at", str(folder / result.files["page"])),
+    )
+    for name, value in lines:
+        table.add_row(f"[bold]{name}", value)
+    Console(highlight=False, soft_wrap=True).print(table)

@@ -1,0 +1,105 @@
+"""Do these arrays fit this space, and are they of this generator?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from latent_inv.errors import LatentsError, at
+
+from .read import LatentsFile
+
+
+def fit_latents(
+    latents: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    field: str = "latents",
+    dtype: Any = np.float32,
+) -> dict[str, np.ndarray]:
+    """Bring latents into the form of a space.
+
+    Args:
+        latents: part → [n, *shape] or [*shape] for one picture; one unnamed array (key "") is taken where the
+            space has one part.
+        shapes: part → shape for one picture, all parts that are wanted.
+        dtype: what the arrays are cast to.
+    Returns:
+        part → [n, *shape], in the order of `shapes`.
+    Raises:
+        LatentsError: missing or unknown parts, another shape (both are named), or a value that is not finite.
+    """
+    with at(field):
+        if set(latents) == {""} and len(shapes) == 1:
+            latents = {next(iter(shapes)): latents[""]}
+        missing, unknown = sorted(set(shapes) - set(latents)), sorted(set(latents) - set(shapes))
+        if missing or unknown:
+            said = [f"missing {', '.join(missing)}"] if missing else []
+            said += [f"unknown {', '.join(repr(name)[:40] for name in unknown)}"] if unknown else []
+            raise LatentsError(f"the parts are {', '.join(shapes)}; {'; '.join(said)}")
+        fitted = {name: _fitted(latents[name], shape, name, dtype) for name, shape in shapes.items()}
+        rows = {array.shape[0] for array in fitted.values()}
+        if len(rows) != 1:
+            found = ", ".join(f"{name} {array.shape[0]}" for name, array in fitted.items())
+            raise LatentsError(f"all parts need the same number of rows, found {found}")
+        return fitted
+
+
+def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.ndarray:
+    array = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+    if array.dtype == object or array.dtype.kind not in "fiub":
+        raise LatentsError(f"must be numbers, found {array.dtype}", field=name)
+    # An array of exactly the part's shape is one picture, also where its first side could be a row count.
+    if array.shape == shape:
+        array = array[None]
+    if array.shape[1:] != shape or array.shape[0] == 0:
+        hint = _hint(array.shape, shape)
+        expected = f"{_text(shape)} or {_text(('n', *shape))}"
+        raise LatentsError(f"expected {expected}, found {_text(array.shape)}{hint}", field=name)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise LatentsError(f"must be finite, found {array[index]} at {_text(index)}", field=name)
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(cast).all():
+        raise LatentsError(f"has values too large for {np.dtype(dtype).name}", field=name)
+    return cast
+
+
+def _hint(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Says so where an exchange of axes would make it fit, e.g. channels last."""
+    inner = found[1:] if len(found) == len(shape) + 1 else found
+    if len(inner) != len(shape) or len(shape) > 4:
+        return ""
+    for order in permutations(range(len(shape))):
+        if tuple(inner[axis] for axis in order) == shape:
+            axes = (0, *(axis + 1 for axis in order)) if len(found) == len(shape) + 1 else order
+            return f"; transpose{axes} would fit"
+    return ""
+
+
+def _text(shape: Sequence[int | str]) -> str:
+    return f"[{', '.join(str(side) for side in shape)}]"
+
+
+def check_origin(file: LatentsFile, *, generator: str, weights_sha256: str) -> tuple[str, ...]:
+    """Refuse latents of another generator or of other weights.
+
+    Returns:
+        warnings, where the file does not say what it is of.
+    Raises:
+        LatentsError: it says something else; both are named.
+    """
+    if file.generator is None:
+        return (f"the file does not say which generator its latents are of; taken as {generator}",)
+    if file.generator != generator:
+        text = f'they are latents of "{file.generator:.60}", asked for was "{generator:.60}"'
+        raise LatentsError(text, field="latents")
+    if file.weights_sha256 and weights_sha256 and file.weights_sha256 != weights_sha256:
+        found, here = file.weights_sha256[:16], weights_sha256[:16]
+        raise LatentsError(f"they were made with other weights of {generator}: {found}…, here {here}…", field="latents")
+    return ()

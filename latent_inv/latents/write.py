@@ -1,0 +1,77 @@
+"""The writer: safetensors, whole or not at all, the same bytes for the same latents."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from latent_inv.errors import InputError, LatentsError
+
+FORMAT = "latent_inv latents 1"
+
+
+def save_latents(
+    path: str | os.PathLike[str] | None,
+    latents: Mapping[str, np.ndarray],
+    *,
+    generator: str,
+    space: str,
+    weights_sha256: str,
+    extra: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write latents with their origin.
+
+    Args:
+        path: the file; None only gives the bytes.
+        latents: part → [n, …], n the same for all parts.
+        extra: more text for the metadata, e.g. {"seed": "7"}.
+    Returns:
+        the bytes of the file.
+    Raises:
+        LatentsError: no parts, or a value that is not finite.
+        InputError: the folder does not exist or cannot be written.
+    """
+    if not latents:
+        raise LatentsError("at least one part is needed, found none")
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(latents.items())}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise LatentsError("holds values that are not finite and is not saved", field=name)
+    metadata = {
+        "format": FORMAT,
+        "generator": generator,
+        "space": space,
+        "weights_sha256": weights_sha256,
+        "convention": "rows first; unscaled latents as the generator takes them",
+        **{
+            f"part.{name}": f"shape {list(array.shape)}, {array.dtype}, range {array.min():.6g} to {array.max():.6g}"
+            for name, array in arrays.items()
+        },
+        **(extra or {}),
+    }
+    data: bytes = save(arrays, metadata)
+    if path is not None:
+        _write(Path(path), data)
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, rename: readers see the old file or the whole new one."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".latents-")
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f'"{path.name}" cannot be written: {error.strerror}', field="path") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

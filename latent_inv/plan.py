@@ -1,0 +1,170 @@
+"""What a job would do, with an estimate of time and memory measured on a few real steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from latent_inv.assets import ASSETS, fetch
+from latent_inv.build import Job, build_job, split
+from latent_inv.device import place
+from latent_inv.engine.engine import Engine
+from latent_inv.engine.run import step_limit
+from latent_inv.engine.runner import evaluate
+from latent_inv.errors import AssetError
+from latent_inv.generators import GENERATORS
+from latent_inv.settings import Settings
+from latent_inv.solve import make_spec
+from latent_inv.types import join_rows
+
+#: steps that are timed; the first warms up
+_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be picked.
+
+    Attributes:
+        seconds: estimate of the whole job; None if weights must be fetched first.
+        memory_mb: networks, target features and everything that one step keeps for the backward pass.
+        fetch_mb: what must be downloaded first.
+    """
+
+    generator: str
+    space: str
+    device: str
+    dtype: str
+    solver: str
+    start: str
+    losses: tuple[str, ...]
+    perceptual: str
+    rows: int
+    lane_width: int
+    steps: int
+    seconds: float | None
+    step_ms: float | None
+    memory_mb: float | None
+    fetch_mb: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """For a person."""
+        lines = [
+            f"generator   {self.generator}, space {self.space}, {self.dtype} on {self.device}",
+            f"start       {self.start}, {self.rows} row{'s' if self.rows > 1 else ''} in lanes of {self.lane_width}",
+            f"solver      {self.solver}, at most {self.steps} steps",
+            f"losses      {', '.join(self.losses)}; metric {self.perceptual}",
+        ]
+        if self.fetch_mb:
+            lines.append(f"fetch       {self.fetch_mb:.0f} MB of weights first; then time and memory can be estimated")
+        else:
+            lines.append(f"time        about {self.seconds:.1f} s ({self.step_ms:.0f} ms a step)")
+            lines.append(f"memory      about {self.memory_mb:.0f} MB")
+        return "\n".join([*lines, *(f"note        {warning}" for warning in self.warnings)])
+
+
+def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chosen: Any) -> Plan:
+    """Say what `invert` would do with the same arguments, without doing it.
+
+    Raises:
+        LatentInvError: as `invert` would.
+    """
+    spec = make_spec(image, **chosen)
+    engine = Engine(GENERATORS, place(device, threads))
+    kind = engine.catalogue.find(spec.generator)
+    missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
+    job = None if missing else build_job(spec, engine.catalogue)
+    limit = step_limit(spec)
+    step_seconds = None if job is None else _time_steps(job)
+    calls = 0.0 if job is None else _calls(job, limit)
+    seconds = None if step_seconds is None else step_seconds * calls
+    if seconds is not None and spec.budget.seconds is not None:
+        seconds = min(seconds, spec.budget.seconds)
+    return Plan(
+        generator=spec.generator,
+        space=spec.space or kind.default_space,
+        device=engine.placement.device,
+        dtype=spec.dtype,
+        solver=_text(spec.solver),
+        start=_text(spec.initialiser),
+        losses=tuple(_text(loss) for loss in spec.losses),
+        perceptual=spec.perceptual,
+        rows=1 if job is None else len(job.starts),
+        lane_width=spec.lane_width or 1 if job is None else job.width,
+        steps=limit,
+        seconds=seconds,
+        step_ms=None if step_seconds is None else step_seconds * 1000,
+        memory_mb=None if job is None else _memory(job) / 1e6,
+        fetch_mb=sum((ASSETS[name].size or 0) for name in missing) / 1e6,
+        warnings=() if job is None else job.warnings,
+    )
+
+
+def _needed(generator: str, perceptual: str) -> list[str]:
+    from latent_inv.perceptual import METRICS
+
+    return [name for name in (generator, *METRICS[perceptual].assets) if name in ASSETS]
+
+
+def _is_here(name: str) -> bool:
+    try:
+        fetch(name, offline=True)
+    except AssetError:
+        return False
+    return True
+
+
+def _text(settings: Settings) -> str:
+    return repr(settings).replace("latent_inv.spec.", "") if not hasattr(settings, "latents") else "given latents"
+
+
+def _calls(job: Job, limit: int) -> float:
+    """Calls of a lane until the end: every row each step, but only the best ones after a rung."""
+    lanes = -(-len(job.starts) // job.width)
+    if not job.rungs:
+        return lanes * (limit + 1.0)
+    step, keep = job.rungs[-1]
+    return lanes * (step + 1.0) + -(-keep // job.width) * max(0, limit - step)
+
+
+def _time_steps(job: Job) -> float:
+    latents, constants = _one_lane(job)
+    durations = []
+    for _ in range(_STEPS):
+        began = time.perf_counter()
+        evaluate(job.objective, latents, constants)
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations[1:])
+
+
+def _memory(job: Job) -> float:
+    """Bytes: parameters, constants of all rows, and what autograd keeps in one call (each storage once)."""
+    latents, constants = _one_lane(job)
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        evaluate(job.objective, latents, constants)
+    features = constants.target.features or []
+    a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
+    return sum(kept.values()) + a_row * len(job.starts)
+
+
+def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:
+    searched, fixed = split(job.starts[0], job.objective.space.searched)
+    one = job.objective.prepare(job.picture, fixed)
+    constants = type(one).from_tree(join_rows([one.tree()] * job.width))
+    return join_rows([searched] * job.width), constants
