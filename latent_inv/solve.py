@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .device import place
+from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError, SpecError
 from .generators import GENERATORS
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
 from .latents import LatentsFile, check_origin, load_latents
+from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from .settings import Settings
 from .spec import (

@@ -72,7 +72,7 @@ class Identity(Settings):
 class Adam(Settings):
     """Adam with warm-up and a cosine or constant schedule, one state a row."""
 
-    learning_rate: float = setting(0.1, above=0, high=1e4, doc="Largest step of one latent, in latent units.")
+    learning_rate: float = setting(0.2, above=0, high=1e4, doc="Largest step of one latent, in latent units.")
     schedule: str = setting("cosine", choices=("cosine", "constant"), doc="Learning rate after the warm-up.")
     warmup_steps: int = setting(10, low=0, high=100_000, unit="steps", doc="Linear rise of the learning rate.")
     beta1: float = setting(0.9, low=0, below=1, doc="Decay of the mean of gradients.")

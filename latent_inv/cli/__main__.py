@@ -1,0 +1,5 @@
+"""`python -m latent_inv.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,1 @@
+"""Made from protos/ by scripts/protos; never edited."""

@@ -1,0 +1,160 @@
+from latent_inv.v1 import data_pb2 as _data_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Loss(_message.Message):
+    __slots__ = ("pixel", "perceptual", "latent_prior", "total_variation")
+    PIXEL_FIELD_NUMBER: _ClassVar[int]
+    PERCEPTUAL_FIELD_NUMBER: _ClassVar[int]
+    LATENT_PRIOR_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_VARIATION_FIELD_NUMBER: _ClassVar[int]
+    pixel: Pixel
+    perceptual: Perceptual
+    latent_prior: LatentPrior
+    total_variation: TotalVariation
+    def __init__(self, pixel: _Optional[_Union[Pixel, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., latent_prior: _Optional[_Union[LatentPrior, _Mapping]] = ..., total_variation: _Optional[_Union[TotalVariation, _Mapping]] = ...) -> None: ...
+
+class Pixel(_message.Message):
+    __slots__ = ("weight", "kind", "delta")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Pixel.Kind]
+        KIND_L1: _ClassVar[Pixel.Kind]
+        KIND_L2: _ClassVar[Pixel.Kind]
+        KIND_HUBER: _ClassVar[Pixel.Kind]
+    KIND_UNSPECIFIED: Pixel.Kind
+    KIND_L1: Pixel.Kind
+    KIND_L2: Pixel.Kind
+    KIND_HUBER: Pixel.Kind
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    kind: Pixel.Kind
+    delta: float
+    def __init__(self, weight: _Optional[float] = ..., kind: _Optional[_Union[Pixel.Kind, str]] = ..., delta: _Optional[float] = ...) -> None: ...
+
+class Perceptual(_message.Message):
+    __slots__ = ("weight",)
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    def __init__(self, weight: _Optional[float] = ...) -> None: ...
+
+class LatentPrior(_message.Message):
+    __slots__ = ("weight",)
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    def __init__(self, weight: _Optional[float] = ...) -> None: ...
+
+class TotalVariation(_message.Message):
+    __slots__ = ("weight",)
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    def __init__(self, weight: _Optional[float] = ...) -> None: ...
+
+class Observation(_message.Message):
+    __slots__ = ("identity",)
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    identity: Identity
+    def __init__(self, identity: _Optional[_Union[Identity, _Mapping]] = ...) -> None: ...
+
+class Identity(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Solver(_message.Message):
+    __slots__ = ("adam",)
+    ADAM_FIELD_NUMBER: _ClassVar[int]
+    adam: Adam
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ...) -> None: ...
+
+class Adam(_message.Message):
+    __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
+    class Schedule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SCHEDULE_UNSPECIFIED: _ClassVar[Adam.Schedule]
+        SCHEDULE_COSINE: _ClassVar[Adam.Schedule]
+        SCHEDULE_CONSTANT: _ClassVar[Adam.Schedule]
+    SCHEDULE_UNSPECIFIED: Adam.Schedule
+    SCHEDULE_COSINE: Adam.Schedule
+    SCHEDULE_CONSTANT: Adam.Schedule
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    schedule: Adam.Schedule
+    warmup_steps: int
+    beta1: float
+    beta2: float
+    epsilon: float
+    def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class Initialiser(_message.Message):
+    __slots__ = ("seeds", "prior_mean", "best_of", "given")
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_MEAN_FIELD_NUMBER: _ClassVar[int]
+    BEST_OF_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    seeds: Seeds
+    prior_mean: PriorMean
+    best_of: BestOf
+    given: Given
+    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ...) -> None: ...
+
+class Seeds(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class PriorMean(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BestOf(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class Given(_message.Message):
+    __slots__ = ("latents",)
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    latents: _data_pb2.Latents
+    def __init__(self, latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("steps", "seconds", "target_lpips", "target_psnr_db", "patience", "tolerance")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_LPIPS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    seconds: float
+    target_lpips: float
+    target_psnr_db: float
+    patience: int
+    tolerance: float
+    def __init__(self, steps: _Optional[int] = ..., seconds: _Optional[float] = ..., target_lpips: _Optional[float] = ..., target_psnr_db: _Optional[float] = ..., patience: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
+class Reporting(_message.Message):
+    __slots__ = ("progress_steps", "preview_steps", "preview_seconds", "checkpoint_steps")
+    PROGRESS_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_STEPS_FIELD_NUMBER: _ClassVar[int]
+    progress_steps: int
+    preview_steps: int
+    preview_seconds: float
+    checkpoint_steps: int
+    def __init__(self, progress_steps: _Optional[int] = ..., preview_steps: _Optional[int] = ..., preview_seconds: _Optional[float] = ..., checkpoint_steps: _Optional[int] = ...) -> None: ...

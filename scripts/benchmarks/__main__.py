@@ -1,0 +1,40 @@
+"""`scripts/bench NAME [--json FILE] [--seed N] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from .figures import Options, machine, report
+
+#: name → what it measures
+BENCHES: dict[str, str] = {
+    "spine": "quality of 200 Adam steps, law 1 on the real generator, overhead of engine, gRPC and command line",
+}
+
+
+def main() -> int:
+    listed = "\n".join(f"  {name:10} {text}" for name, text in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=f"Run one benchmark.\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHES, help="which one")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--seed", type=int, help="of targets and starts; default: a fresh one, which is printed")
+    parser.add_argument("--quick", action="store_true", help="a small version that only shows that it works")
+    arguments = parser.parse_args()
+    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
+    print(f"{arguments.name}: seed {seed}{' (quick)' if arguments.quick else ''}", flush=True)
+    where = machine()
+    figures = import_module(f"scripts.benchmarks.{arguments.name}").run(Options(seed=seed, quick=arguments.quick))
+    report(arguments.name, where, figures, arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What a benchmark gives, and the one way to write it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a benchmark is asked to run.
+
+    Attributes:
+        seed: of all targets and starts; never a known one, so that nothing is tuned to it.
+        quick: a small version, to see that it works; its figures say so.
+    """
+
+    seed: int
+    quick: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    figure: str
+    value: float
+    unit: str
+    detail: str
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was before."""
+    import torch
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "load_before": load,
+        "busy": load is not None and load > 0.5 * (os.cpu_count() or 1),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit that was measured, with "+" if the tree differs from it."""
+    try:
+        name = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def report(bench: str, where: dict[str, Any], figures: Sequence[Figure], path: Path | None) -> None:
+    """Print a table, and write the JSON document."""
+    from latent_inv.report import write_json
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{bench}  ({where['cpu']}, {where['cores']} cores, torch {where['torch']})", title_justify="left"
+    )
+    for column in ("figure", "value", "unit", "detail"):
+        table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
+    for item in figures:
+        table.add_row(item.figure, f"{item.value:.4g}", item.unit, item.detail)
+    console = Console(highlight=False)
+    console.print(table)
+    if where["busy"]:
+        console.print("[bold yellow]the machine was busy at the start: times are not to be trusted")
+    if path is not None:
+        document = {
+            "bench": bench,
+            "commit": commit(),
+            "machine": where,
+            "figures": [asdict(item) for item in figures],
+        }
+        write_json(path, document)
