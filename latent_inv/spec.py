@@ -76,7 +76,7 @@ class Adam(Settings):
     schedule: str = setting("cosine", choices=("cosine", "constant"), doc="Learning rate after the warm-up.")
     warmup_steps: int = setting(10, low=0, high=100_000, unit="steps", doc="Linear rise of the learning rate.")
     beta1: float = setting(0.9, low=0, below=1, doc="Decay of the mean of gradients.")
-    beta2: float = setting(0.99, low=0, below=1, doc="Decay of the mean of squared gradients.")
+    beta2: float = setting(0.9, low=0, below=1, doc="Decay of the mean of squared gradients.")
     epsilon: float = setting(1e-8, above=0, high=1, doc="Guard of the division.")
 
 

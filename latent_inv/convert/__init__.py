@@ -1,0 +1,56 @@
+"""Between the wire and the library's values. No torch.
+
+settings   any settings class ⇄ its message, field by field, by name; nothing here knows a single component
+tensors    arrays and pictures ⇄ messages, sizes checked before anything is allocated
+requests   what is asked for: messages → specs, and back
+answers    what comes back: results and events → messages, and back
+"""
+
+from __future__ import annotations
+
+from .answers import (
+    decoded_from,
+    decoded_to,
+    encoded_from,
+    encoded_to,
+    info_from,
+    info_to,
+    preview_from,
+    preview_to,
+    progress_from,
+    progress_to,
+    result_from,
+    result_to,
+    sampled_from,
+    sampled_to,
+)
+from .requests import decode_spec, encode_spec, job_message, job_spec, sample_spec
+from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
+
+__all__ = [
+    "array_from",
+    "array_to",
+    "decode_spec",
+    "decoded_from",
+    "decoded_to",
+    "encode_spec",
+    "encoded_from",
+    "encoded_to",
+    "image_from",
+    "image_to",
+    "info_from",
+    "info_to",
+    "job_message",
+    "job_spec",
+    "latents_from",
+    "latents_to",
+    "preview_from",
+    "preview_to",
+    "progress_from",
+    "progress_to",
+    "result_from",
+    "result_to",
+    "sample_spec",
+    "sampled_from",
+    "sampled_to",
+]
