@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .ask import choose_start, given_latents, with_shortcuts
 from .device import DTYPES, place
 from .engine.engine import Engine
-from .errors import InternalError, SpecError
+from .errors import InternalError
 from .generators import GENERATORS
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
-from .latents import LatentsFile, check_origin, load_latents
 from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from .settings import Settings
@@ -24,14 +23,12 @@ from .spec import (
     Budget,
     DecodeSpec,
     EncodeSpec,
-    Given,
     Identity,
     JobSpec,
     Perceptual,
     Pixel,
     Reporting,
     SampleSpec,
-    Seeds,
     Spec,
 )
 
@@ -136,35 +133,13 @@ def make_spec(
     picture = load(image, value_range=value_range)
     if weight is not None:
         picture = with_weight(picture, weight)
-    chosen = choose_start(start, initialiser, generator)
+    chosen = choose_start(start, initialiser, generator, lambda: _weights_sha256(generator))
     return JobSpec(picture=picture, generator=generator, initialiser=chosen, **settings)
 
 
-def with_shortcuts(budget: Budget, **given: Any) -> Budget:
-    """`budget` with the fields that were given beside it."""
-    return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
-
-
-def choose_start(start: Any, initialiser: Settings | None, generator: str) -> Settings:
-    """The initialiser for a start from saved latents, or the one given, or the default.
-
-    Raises:
-        SpecError: both were given. LatentsError: the file is of another generator.
-    """
-    if start is None:
-        return initialiser if initialiser is not None else Seeds()
-    if initialiser is not None:
-        raise SpecError("start and initialiser exclude each other, found both", field="start")
-    if isinstance(start, JobResult):
-        if start.generator != generator:
-            raise SpecError(f'must be a result of "{generator}", found one of "{start.generator}"', field="start")
-        return Given(latents=start.latents)
-    if isinstance(start, Mapping):
-        return Given(latents=start)
-    file = start if isinstance(start, LatentsFile) else load_latents(start)
+def _weights_sha256(generator: str) -> str:
     kind = GENERATORS.get(generator)
-    check_origin(file, generator=generator, weights_sha256=kind.weights_sha256 if kind else "")
-    return Given(latents=file.latents)
+    return kind.weights_sha256 if kind else ""
 
 
 def decode(
@@ -180,8 +155,7 @@ def decode(
     Raises:
         LatentsError: they are of another generator, or do not fit it.
     """
-    chosen = choose_start(latents, None, generator)
-    given = chosen.latents if isinstance(chosen, Given) else {}
+    given = given_latents(latents, generator, lambda: _weights_sha256(generator))
     answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
     return answer
 

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latent_inv.client import Client
 from rich.console import Console
 from rich.table import Table
 
 from latent_inv.cli.shell import progress_bar
+from latent_inv.client import Client
 from latent_inv.errors import LatentInvError, UnavailableError
 from latent_inv.images import encode_png, load
 from latent_inv.result import JobResult

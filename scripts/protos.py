@@ -34,7 +34,13 @@ def generate(folder: Path) -> Path:
     """Run protoc; gives the folder of the package."""
     protos = sorted((ROOT / "protos").rglob("*.proto"))
     well_known = importlib.resources.files("grpc_tools") / "_proto"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT / 'protos'}", f"--proto_path={well_known}"]
+    command = [
+        sys.executable,
+        "-m",
+        "grpc_tools.protoc",
+        f"--proto_path={ROOT / 'protos'}",
+        f"--proto_path={well_known}",
+    ]
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "pyi")]
     subprocess.run([*command, *outputs, *map(str, protos)], check=True)
     made = folder / "latent_inv" / "v1"

@@ -90,7 +90,7 @@ def invert(
             "dtype": dtype,
             "lane_width": lane_width,
         }
-        here = {"device": device, "threads": threads}
+        here: dict[str, Any] = {"device": device, "threads": threads}
         if dry_run:
             from latent_inv.plan import plan
 

@@ -24,12 +24,13 @@ from .answers import (
     sampled_from,
     sampled_to,
 )
-from .requests import decode_spec, encode_spec, job_message, job_spec, sample_spec
+from .requests import crop_to, decode_spec, encode_spec, job_message, job_spec, sample_spec
 from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
 
 __all__ = [
     "array_from",
     "array_to",
+    "crop_to",
     "decode_spec",
     "decoded_from",
     "decoded_to",

@@ -71,9 +71,10 @@ def commit() -> str:
 
 def report(bench: str, where: dict[str, Any], figures: Sequence[Figure], path: Path | None) -> None:
     """Print a table, and write the JSON document."""
-    from latent_inv.report import write_json
     from rich.console import Console
     from rich.table import Table
+
+    from latent_inv.report import write_json
 
     table = Table(
         title=f"{bench}  ({where['cpu']}, {where['cores']} cores, torch {where['torch']})", title_justify="left"

@@ -88,7 +88,8 @@ def law1(engine: Engine, options: Options) -> list[Figure]:
         for index, picture in enumerate(pictures)
     }
     alone = {name: run_all(engine, {name: spec})[name] for name, spec in specs.items()}
-    waiting, together, joins, leaves = list(specs), {}, 0, 0
+    waiting, joins, leaves = list(specs), 0, 0
+    together: dict[str, Any] = {}
     guests: list[str] = []
     while waiting or not engine.idle:
         if waiting and rng.random() < 0.05:
@@ -108,10 +109,7 @@ def law1(engine: Engine, options: Options) -> list[Figure]:
         for event in engine.poll():
             if isinstance(event, Finished) and event.job_id in specs:
                 together[event.job_id] = event.result
-    worst = max(
-        float(np.abs(alone[name].latents["z"] - together[name].latents["z"]).max())  # type: ignore[union-attr]
-        for name in specs
-    )
+    worst = max(float(np.abs(alone[name].latents["z"] - together[name].latents["z"]).max()) for name in specs)
     return [
         Figure(
             "law1_max_diff", worst, "z", f"{count} jobs, width {width}, {steps} steps, {joins} joins, {leaves} leaves"
@@ -150,7 +148,8 @@ def step_overhead(engine: Engine, options: Options) -> list[Figure]:
         while not engine.idle:
             engine.poll()
         ratio = statistics.median(ours) / statistics.median(theirs)
-        detail = f"median of {times}: engine {1e3 * statistics.median(ours):.1f} ms, bare {1e3 * statistics.median(theirs):.1f} ms"
+        milliseconds = [1e3 * statistics.median(durations) for durations in (ours, theirs)]
+        detail = f"median of {times}: engine {milliseconds[0]:.1f} ms, bare {milliseconds[1]:.1f} ms"
         figures.append(Figure(f"step_overhead_ratio_w{width}", ratio, "", detail))
     return figures
 
@@ -178,7 +177,6 @@ def bare_step(engine: Engine, pictures: list[Picture]) -> Callable[[], Any]:
 def grpc_overhead(engine: Engine, options: Options) -> list[Figure]:
     """A 200-step job over gRPC, with progress at each step, against the same job in this process."""
     from latent_inv.client import Client
-
     from scripts.demo import server
 
     steps, times = (10, 1) if options.quick else (200, 3)
@@ -194,7 +192,8 @@ def grpc_overhead(engine: Engine, options: Options) -> list[Figure]:
     with server() as address, Client(address) as client:
 
         def there() -> JobResult:
-            return client.invert(png, budget=budget, reporting=reporting, on_progress=lambda event: None)
+            seen: list[Any] = []
+            return client.invert(png, budget=budget, reporting=reporting, on_progress=seen.append)
 
         here()
         there()
@@ -221,7 +220,7 @@ app()
 """
 
 
-def help_time(engine: Engine, options: Options) -> list[Figure]:
+def help_time(_engine: Engine, options: Options) -> list[Figure]:
     """`latent-inv --help` against a typer app with two commands."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"

@@ -1,0 +1,53 @@
+"""From the arguments that people give to a spec: shared by the library, the client and the command line. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import SpecError
+from .latents import LatentsFile, check_origin, load_latents
+from .result import JobResult
+from .settings import Settings
+from .spec import Budget, Given, Seeds
+
+
+def with_shortcuts(budget: Budget, **given: Any) -> Budget:
+    """`budget` with the fields that were given beside it."""
+    return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
+
+
+def choose_start(
+    start: Any, initialiser: Settings | None, generator: str, weights_sha256: Callable[[], str]
+) -> Settings:
+    """The initialiser for a start from saved latents, or the one given, or the default.
+
+    Args:
+        start: None, a file of latents, a mapping part → array, or an earlier result.
+        weights_sha256: gives the hash of the generator's weights; asked only for a file that states one.
+    Raises:
+        SpecError: both were given. LatentsError: the latents are of another generator.
+    """
+    if start is None:
+        return initialiser if initialiser is not None else Seeds()
+    if initialiser is not None:
+        raise SpecError("start and initialiser exclude each other, found both", field="start")
+    return Given(latents=given_latents(start, generator, weights_sha256))
+
+
+def given_latents(start: Any, generator: str, weights_sha256: Callable[[], str]) -> Mapping[str, Any]:
+    """Latents from a file, a mapping or an earlier result, checked to be of this generator.
+
+    Raises:
+        LatentsError, SpecError: they are of another one.
+    """
+    if isinstance(start, JobResult):
+        if start.generator != generator:
+            raise SpecError(f'must be a result of "{generator}", found one of "{start.generator}"', field="start")
+        return start.latents
+    if isinstance(start, Mapping):
+        return start
+    file = start if isinstance(start, LatentsFile) else load_latents(start)
+    check_origin(file, generator=generator, weights_sha256=weights_sha256() if file.weights_sha256 else "")
+    return file.latents

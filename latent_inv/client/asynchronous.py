@@ -1,0 +1,206 @@
+"""The client for event loops; the same calls as `Client`, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from latent_inv import convert
+from latent_inv.ask import given_latents
+from latent_inv.errors import UnavailableError
+from latent_inv.latents import load_latents
+from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Sampled
+from latent_inv.settings import Settings
+from latent_inv.spec import Budget
+from latent_inv.v1 import (
+    generator_service_pb2,
+    generator_service_pb2_grpc,
+    inversion_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+)
+
+from .messages import (
+    MAX_MESSAGE_BYTES,
+    Event,
+    channel_options,
+    check_size,
+    image_message,
+    invert_request,
+    read_event,
+    sample_request,
+    typed,
+)
+
+
+class AsyncClient:
+    """A connection to a server. Use it as an async context manager, or await `close`. Arguments as `Client`."""
+
+    def __init__(
+        self, address: str, *, timeout: float | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self.address, self.timeout, self.max_message_bytes = address, timeout, max_message_bytes
+        self._channel = grpc.aio.insecure_channel(address, options=channel_options(max_message_bytes))
+        self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
+        self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; calls that are running are cancelled."""
+        await self._channel.close(None)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+
+    async def invert(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_preview: Callable[[Preview], None] | None = None,
+        **arguments: Any,
+    ) -> JobResult:
+        """Find latents of `generator` whose picture is `image`; cancelling the task cancels the job."""
+        stream = self.invert_stream(image, generator, **arguments)
+        try:
+            async for event in stream:
+                if isinstance(event, JobResult):
+                    return event
+                if isinstance(event, Progress) and on_progress is not None:
+                    on_progress(event)
+                if isinstance(event, Preview) and on_preview is not None:
+                    on_preview(event)
+        finally:
+            await stream.aclose()
+        raise UnavailableError("the stream ended without a result", retry_after=1)
+
+    async def invert_stream(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        weight: Any = None,
+        value_range: tuple[float, float] | None = None,
+        start: Any = None,
+        initialiser: Settings | None = None,
+        budget: Budget = Budget(),
+        steps: int | None = None,
+        seconds: float | None = None,
+        target_lpips: float | None = None,
+        target_psnr_db: float | None = None,
+        timeout: float | None = None,
+        **settings: Any,
+    ) -> AsyncGenerator[Event, None]:
+        """Progress and previews, and the result as the last value; leaving the loop cancels the job."""
+        shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
+        request = invert_request(
+            image,
+            generator,
+            weight=weight,
+            value_range=value_range,
+            start=await self._given(start, generator),
+            initialiser=initialiser,
+            budget=budget,
+            shortcuts=shortcuts,
+            settings=settings,
+            weights_sha256=str,
+            max_message_bytes=self.max_message_bytes,
+        )
+        call = self._inversion.Invert(request, timeout=timeout)
+        job_id = ""
+        try:
+            with self._errors():
+                async for message in call:
+                    if message.HasField("accepted"):
+                        job_id = message.accepted.job_id
+                    event = read_event(message, job_id)
+                    if event is not None:
+                        yield event
+        finally:
+            call.cancel()
+
+    async def _given(self, latents: Any, generator: str) -> Any:
+        """Latents from wherever they are, with the hash of the generator's weights asked for only if it matters."""
+        if not isinstance(latents, (str, bytes)) and not hasattr(latents, "__fspath__"):
+            return latents
+        file = load_latents(latents)
+        known = (await self.generator(generator)).weights_sha256 if file.weights_sha256 else ""
+        return given_latents(file, generator, lambda: known)
+
+    async def cancel(self, job_id: str) -> None:
+        """Stop a running job within one step."""
+        with self._errors():
+            await self._jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id), timeout=self.timeout)
+
+    async def generators(self) -> tuple[GeneratorInfo, ...]:
+        """What the server can invert."""
+        with self._errors():
+            request = generator_service_pb2.ListGeneratorsRequest()
+            answer = await self._generators.ListGenerators(request, timeout=self.timeout)
+        return tuple(convert.info_from(message) for message in answer.generators)
+
+    async def generator(self, name: str) -> GeneratorInfo:
+        """One generator."""
+        with self._errors():
+            request = generator_service_pb2.GetGeneratorRequest(name=name)
+            answer = await self._generators.GetGenerator(request, timeout=self.timeout)
+        return convert.info_from(answer.generator)
+
+    async def sample(
+        self, seeds: Sequence[int] = (0,), generator: str = "faces", *, space: str = "", height: int = 0, width: int = 0
+    ) -> Sampled:
+        """Draw latents from the prior and decode them, one a seed."""
+        with self._errors():
+            request = sample_request(seeds, generator, space, height, width)
+            return convert.sampled_from(await self._generators.Sample(request, timeout=self.timeout))
+
+    async def decode(self, latents: Any, generator: str = "faces") -> Decoded:
+        """Pictures of latents."""
+        given = given_latents(await self._given(latents, generator), generator, str)
+        request = generator_service_pb2.DecodeRequest(generator=generator, latents=convert.latents_to(given))
+        check_size(request, self.max_message_bytes)
+        with self._errors():
+            return convert.decoded_from(await self._generators.Decode(request, timeout=self.timeout))
+
+    async def encode(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        space: str = "",
+        crop: tuple[int, int, int, int] | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Encoded:
+        """Latents in one pass of the generator's encoder."""
+        request = generator_service_pb2.EncodeRequest(
+            generator=generator,
+            space=space,
+            image=image_message(image, value_range, "image"),
+            crop=None if crop is None else convert.crop_to(crop),
+        )
+        check_size(request, self.max_message_bytes)
+        with self._errors():
+            return convert.encoded_from(await self._generators.Encode(request, timeout=self.timeout))
+
+    async def healthy(self) -> bool:
+        """Does the server's worker take jobs?"""
+        with self._errors():
+            answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=self.timeout)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

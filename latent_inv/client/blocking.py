@@ -1,0 +1,231 @@
+"""The client for scripts: blocking calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from latent_inv import convert
+from latent_inv.ask import given_latents
+from latent_inv.errors import UnavailableError
+from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Sampled
+from latent_inv.settings import Settings
+from latent_inv.spec import Budget
+from latent_inv.v1 import (
+    generator_service_pb2,
+    generator_service_pb2_grpc,
+    inversion_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+)
+
+from .messages import (
+    MAX_MESSAGE_BYTES,
+    Event,
+    channel_options,
+    check_size,
+    image_message,
+    invert_request,
+    read_event,
+    sample_request,
+    typed,
+)
+
+
+class Client:
+    """A connection to a server. Use it as a context manager, or call `close`.
+
+    Args:
+        address: "host:port".
+        timeout: seconds for each call without progress; None waits as long as it takes.
+        max_message_bytes: largest message both ways; the server has a limit of its own.
+    """
+
+    def __init__(
+        self, address: str, *, timeout: float | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self.address, self.timeout, self.max_message_bytes = address, timeout, max_message_bytes
+        self._channel = grpc.insecure_channel(address, options=channel_options(max_message_bytes))
+        self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
+        self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls that are running are cancelled."""
+        self._channel.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+
+    def invert(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_preview: Callable[[Preview], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+        **arguments: Any,
+    ) -> JobResult:
+        """Find latents of `generator` whose picture is `image`; arguments as `latent_inv.invert`.
+
+        Args:
+            stop: asked at each event; once it says True the job is cancelled, and the best so far is returned.
+        Raises:
+            LatentInvError: as the server raised it.
+        """
+        for event in self.invert_stream(image, generator, stop=stop, **arguments):
+            if isinstance(event, JobResult):
+                return event
+            if isinstance(event, Progress) and on_progress is not None:
+                on_progress(event)
+            if isinstance(event, Preview) and on_preview is not None:
+                on_preview(event)
+        raise UnavailableError("the stream ended without a result", retry_after=1)
+
+    def invert_stream(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        weight: Any = None,
+        value_range: tuple[float, float] | None = None,
+        start: Any = None,
+        initialiser: Settings | None = None,
+        budget: Budget = Budget(),
+        steps: int | None = None,
+        seconds: float | None = None,
+        target_lpips: float | None = None,
+        target_psnr_db: float | None = None,
+        stop: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+        **settings: Any,
+    ) -> Iterator[Event]:
+        """The same as a stream: progress and previews, and the result as the last value.
+
+        Leaving the loop cancels the job.
+        """
+        shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
+        request = invert_request(
+            image,
+            generator,
+            weight=weight,
+            value_range=value_range,
+            start=start,
+            initialiser=initialiser,
+            budget=budget,
+            shortcuts=shortcuts,
+            settings=settings,
+            weights_sha256=lambda: self.generator(generator).weights_sha256,
+            max_message_bytes=self.max_message_bytes,
+        )
+        call = self._inversion.Invert(request, timeout=timeout)
+        job_id, stopped = "", False
+        try:
+            with self._errors():
+                for message in call:
+                    if message.HasField("accepted"):
+                        job_id = message.accepted.job_id
+                    if stop is not None and not stopped and stop():
+                        stopped = True
+                        self.cancel(job_id)
+                    event = read_event(message, job_id)
+                    if event is not None:
+                        yield event
+        finally:
+            call.cancel()  # gRPC does not cancel a call that nobody reads any more
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a running job within one step.
+
+        Raises:
+            NotFoundError: it is not running.
+        """
+        with self._errors():
+            self._jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id), timeout=self.timeout)
+
+    def generators(self) -> tuple[GeneratorInfo, ...]:
+        """What the server can invert."""
+        with self._errors():
+            request = generator_service_pb2.ListGeneratorsRequest()
+            answer = self._generators.ListGenerators(request, timeout=self.timeout)
+        return tuple(convert.info_from(message) for message in answer.generators)
+
+    def generator(self, name: str) -> GeneratorInfo:
+        """One generator.
+
+        Raises:
+            SpecError: there is none of that name.
+        """
+        with self._errors():
+            request = generator_service_pb2.GetGeneratorRequest(name=name)
+            answer = self._generators.GetGenerator(request, timeout=self.timeout)
+        return convert.info_from(answer.generator)
+
+    def sample(
+        self, seeds: Sequence[int] = (0,), generator: str = "faces", *, space: str = "", height: int = 0, width: int = 0
+    ) -> Sampled:
+        """Draw latents from the prior and decode them, one a seed."""
+        with self._errors():
+            request = sample_request(seeds, generator, space, height, width)
+            return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
+
+    def decode(self, latents: Any, generator: str = "faces") -> Decoded:
+        """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
+        given: Mapping[str, np.ndarray] = given_latents(
+            latents, generator, lambda: self.generator(generator).weights_sha256
+        )
+        request = generator_service_pb2.DecodeRequest(generator=generator, latents=convert.latents_to(given))
+        check_size(request, self.max_message_bytes)
+        with self._errors():
+            return convert.decoded_from(self._generators.Decode(request, timeout=self.timeout))
+
+    def encode(
+        self,
+        image: Any,
+        generator: str = "faces",
+        *,
+        space: str = "",
+        crop: tuple[int, int, int, int] | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Encoded:
+        """Latents in one pass of the generator's encoder.
+
+        Raises:
+            UnsupportedError: it has none.
+        """
+        request = generator_service_pb2.EncodeRequest(
+            generator=generator,
+            space=space,
+            image=image_message(image, value_range, "image"),
+            crop=None if crop is None else convert.crop_to(crop),
+        )
+        check_size(request, self.max_message_bytes)
+        with self._errors():
+            return convert.encoded_from(self._generators.Encode(request, timeout=self.timeout))
+
+    def healthy(self) -> bool:
+        """Does the server's worker take jobs?
+
+        Raises:
+            UnavailableError: no server answers.
+        """
+        with self._errors():
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=self.timeout)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

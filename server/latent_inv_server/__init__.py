@@ -1,0 +1,1 @@
+"""The gRPC service: a gateway on an event loop, and a worker process that owns the engine."""

@@ -1,0 +1,125 @@
+"""A server put together: servicers, health, reflection, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from latent_inv.engine.seam import EngineSeam
+from latent_inv.errors import UnavailableError
+from latent_inv.v1 import (
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    generator_service_pb2,
+    generator_service_pb2_grpc,
+    inversion_service_pb2,
+    inversion_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+)
+
+from .config import ServerConfig
+from .dispatcher import Dispatcher
+from .faults import Faults
+from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (inversion_service_pb2, "InversionService"),
+        (job_service_pb2, "JobService"),
+        (generator_service_pb2, "GeneratorService"),
+        (artifact_service_pb2, "ArtifactService"),
+    )
+)
+#: how often the worker's state is looked at for the health service, in seconds
+_HEALTH_SECONDS = 0.5
+
+
+def options(config: ServerConfig) -> list[tuple[str, int]]:
+    """Channel options of the server."""
+    return [
+        # Two servers would share a port without a word otherwise.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        ("grpc.max_metadata_size", 16 * 1024),
+        # Clients may ping an idle connection every 10 s; faster ones would be cut off with too_many_pings.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 60_000),
+    ]
+
+
+class Application:
+    """One server on one port.
+
+    Args:
+        engine: what does the work; closed with the server.
+    """
+
+    def __init__(self, config: ServerConfig, engine: EngineSeam) -> None:
+        self.config = config
+        self.dispatcher = Dispatcher(engine, config.max_jobs)
+        self.port = 0
+        self._health = HealthServicer()
+
+    async def start(self) -> None:
+        """Bind and serve.
+
+        Raises:
+            UnavailableError: the port is in use.
+        """
+        config = self.config
+        server = grpc.aio.server(
+            interceptors=[Faults()], options=options(config), maximum_concurrent_rpcs=config.max_streams
+        )
+        inversion_service_pb2_grpc.add_InversionServiceServicer_to_server(
+            InversionServicer(self.dispatcher, config), server
+        )
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self.dispatcher), server)
+        generator_service_pb2_grpc.add_GeneratorServiceServicer_to_server(
+            GeneratorServicer(self.dispatcher, config), server
+        )
+        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactServicer(), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise UnavailableError(f"port {config.port} on {config.host} is in use, or cannot be bound") from error
+        self._server = server
+        self.dispatcher.start()
+        await server.start()
+        self._watch = asyncio.create_task(self._watch_health())
+
+    async def stop(self) -> None:
+        """Take no new calls, let running ones go on for the grace time, then end all."""
+        await self._health.enter_graceful_shutdown()
+        self._watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watch
+        await self._server.stop(self.config.grace_seconds)
+        await self.dispatcher.stop()
+
+    async def _watch_health(self) -> None:
+        """Healthy means that the worker takes orders, not that this process runs."""
+        told = None
+        while True:
+            alive = self.dispatcher.alive
+            if alive != told:
+                told = alive
+                status = health_pb2.HealthCheckResponse
+                for name in ("", *_SERVICES):
+                    await self._health.set(name, status.SERVING if alive else status.NOT_SERVING)
+                logger.info("the worker is %s", "ready" if alive else "gone")
+            await asyncio.sleep(_HEALTH_SECONDS)

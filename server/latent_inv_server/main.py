@@ -1,0 +1,60 @@
+"""Run a server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from latent_inv.engine.process import ProcessEngine
+
+from .app import Application
+from .config import ServerConfig
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ServerConfig) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Returns:
+        the exit code.
+    Raises:
+        LatentInvError: it could not start.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    asyncio.run(_serve(config))
+    return 0
+
+
+async def _serve(config: ServerConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    engine = await asyncio.to_thread(ProcessEngine, config.device, config.threads, config.lane_width)
+    application = Application(config, engine)
+    try:
+        await application.start()
+    except BaseException:
+        await asyncio.to_thread(engine.close)
+        raise
+    if config.port_file is not None:
+        write_port(config.port_file, application.port)
+    logger.info("serving on %s:%d", config.host, application.port)
+    try:
+        await stop.wait()
+        logger.info("stopping")
+    finally:
+        await application.stop()
+
+
+def write_port(path: Path, port: int) -> None:
+    """Write the port so that nobody reads half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(f"{port}\n")
+    os.replace(file.name, path)

@@ -1,0 +1,27 @@
+"""A real server in a few lines, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from latent_inv.engine.seam import EngineSeam
+
+from .app import Application
+from .config import ServerConfig
+
+
+@asynccontextmanager
+async def running_server(engine: EngineSeam, config: ServerConfig | None = None) -> AsyncIterator[Application]:
+    """A server on a free port; `application.port` says which.
+
+    Args:
+        engine: closed at the end.
+        config: its port is used as it is; None takes a free one and stops without grace.
+    """
+    application = Application(config or ServerConfig(port=0, grace_seconds=0), engine)
+    await application.start()
+    try:
+        yield application
+    finally:
+        await application.stop()
