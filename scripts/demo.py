@@ -27,7 +27,7 @@ from latent_inv.result import JobResult
 from latent_inv.spec import BestOf, Budget
 
 #: the face in skimage.data.astronaut() (public domain, NASA): left, top, right, bottom
-PHOTO_CROP = (150, 0, 310, 160)
+PHOTO_CROP = (160, 40, 290, 170)
 
 console = Console(highlight=False)
 
@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
     parser.add_argument("--steps", type=int, default=200, help="steps for each picture")
-    parser.add_argument("--seed", type=int, default=20, help="seed of the in-range sample")
+    parser.add_argument("--seed", type=int, default=29, help="seed of the in-range sample")
     arguments = parser.parse_args()
     try:
         fetch_weights()

@@ -140,5 +140,5 @@ def generators(
                 text = ", ".join(f"{part} {entry['shape']} {entry['prior']}" for part, entry in parts.items())
                 typer.echo(f"  space     {space}{mark}: {text}")
             typer.echo(f"  weights   {info.source}, sha256 {info.weights_sha256[:16]}…")
-            for line in info.licence:
-                typer.echo(f"  licence   {line}")
+            for label, line in zip(("licence", "data", "unknown"), info.licence, strict=False):
+                typer.echo(f"  {label:9} {line}")
