@@ -215,8 +215,8 @@ def _mark_best(axes: Any, line: Line, best_step: int, *, named: bool) -> None:
     at = np.flatnonzero((x == best_step) & np.isfinite(y) & ((y > 0) | (axes.get_yscale() == "linear")))
     if at.size:
         axes.plot(x[at[:1]], y[at[:1]], "o", color=COLOURS[0], markeredgecolor="white", markersize=7, zorder=5)
-    if named:
-        left, right = axes.get_xlim()
+    left, right = axes.get_xlim()
+    if named and left <= best_step <= right:
         early = best_step < (left + right) / 2
         axes.annotate(
             f"best: step {best_step}",

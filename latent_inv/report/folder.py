@@ -46,6 +46,9 @@ def write_result(result: JobResult, folder: Path) -> JobResult:
         LatentsError: the latents are not finite.
     """
     folder = Path(folder)
+    for name in FILES.values():
+        if (folder / name).is_dir():
+            raise InputError(f'a folder is in the way of "{name}"', field="folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Inside, not beside: surely on the same disk, so that moving is renaming.
@@ -56,8 +59,6 @@ def write_result(result: JobResult, folder: Path) -> JobResult:
         written = _write(replace(result, files=FILES), work)
         for name in FILES.values():
             os.replace(work / name, folder / name)
-    except IsADirectoryError as error:
-        raise InputError(f'a folder is in the way of "{Path(error.filename2 or "").name}"', field="folder") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return written

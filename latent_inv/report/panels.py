@@ -6,7 +6,7 @@ import numpy as np
 
 #: Aimed at: no side of a panel below MIN_SIDE; the longer side never above MAX_SIDE.
 MIN_SIDE = 256
-MAX_SIDE = 1024
+MAX_SIDE = 768
 #: A picture of one row is still seen.
 MIN_THICKNESS = 16
 

@@ -68,10 +68,10 @@ def result_page(result: JobResult, comparison: bytes, history: bytes) -> str:
         "best step": str(result.best_step),
         "time": f"{result.seconds:.1f} s",
     }
-    outcome = Section("", [Text(result.message), Tiles({k: v for k, v in numbers.items() if v})])
+    known = Tiles({name: value for name, value in numbers.items() if value})
     sections = [
-        Section(outcome.title, outcome.blocks, "good" if result.outcome.good else "bad"),
-        *([Section("What you may not expect", [Lines(result.warnings)], "note")] if result.warnings else []),
+        Section("", [Text(result.message), known], "good" if result.outcome.good else "bad"),
+        *([Section("Please note", [Lines(result.warnings)], "note")] if result.warnings else []),
         Section("Comparison", [Image(comparison, _PICTURES, link=files.get("comparison", "")), *_hidden_note(result)]),
         Section("How it went", [Image(history, _CURVES, link=files.get("history", ""))]),
         Section("The latents, and the picture again", _again(result)),
