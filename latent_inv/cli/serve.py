@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .shell import reporting_errors
+from .shell import print_json, reporting_errors
 
 
 def serve(
@@ -27,6 +29,7 @@ def serve(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Bind an address that other machines reach. There is no login yet.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print address and process id as JSON once ready.")] = False,
 ) -> None:
     """Serve inversion, sampling and decoding over gRPC until stopped.
 
@@ -48,4 +51,12 @@ def serve(
             max_jobs=max_jobs,
             allow_remote=allow_remote,
         )
-        raise typer.Exit(run(config))
+
+        def tell(bound: int) -> None:
+            if as_json:
+                print_json({"host": host, "port": bound, "pid": os.getpid()})
+            else:
+                typer.echo(f"serving on {host}:{bound}; stop with Ctrl-C")
+            sys.stdout.flush()
+
+        raise typer.Exit(run(config, tell))

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from latent_inv.engine.process import ProcessEngine
@@ -18,20 +19,22 @@ from .config import ServerConfig
 logger = logging.getLogger(__name__)
 
 
-def run(config: ServerConfig) -> int:
+def run(config: ServerConfig, on_ready: Callable[[int], None] | None = None) -> int:
     """Serve until SIGINT or SIGTERM.
 
+    Args:
+        on_ready: called with the port once calls are answered.
     Returns:
         the exit code.
     Raises:
         LatentInvError: it could not start.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    asyncio.run(_serve(config))
+    asyncio.run(_serve(config, on_ready))
     return 0
 
 
-async def _serve(config: ServerConfig) -> None:
+async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -46,6 +49,8 @@ async def _serve(config: ServerConfig) -> None:
     if config.port_file is not None:
         write_port(config.port_file, application.port)
     logger.info("serving on %s:%d", config.host, application.port)
+    if on_ready is not None:
+        on_ready(application.port)
     try:
         await stop.wait()
         logger.info("stopping")
