@@ -87,6 +87,14 @@ def test_any_size_is_drawn_with_white_margins(size: tuple[int, int]) -> None:
     assert (frame(sheet) == 255).all()
 
 
+def test_headings_of_thin_panels_stay_apart() -> None:
+    target = make_picture(300, 1)
+    canvas = report.comparison_image(target, target.pixels)
+    inked = np.flatnonzero((canvas[20:44] < 255).any(axis=(0, 2)))
+    # Words of one heading are about 6 pixels apart, panels at least 15.
+    assert np.count_nonzero(np.diff(inked) > 12) == 2
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((64, 64), (256, 256)), ((1, 1), (256, 256)), ((100, 150), (300, 450)), ((256, 300), (256, 300))],
