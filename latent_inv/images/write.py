@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from latent_inv.errors import ImageError, InputError, ShapeError
+from latent_inv.errors import ImageError, ShapeError
+from latent_inv.files import write_bytes
 from latent_inv.images.arrays import as_array
 
 
@@ -73,30 +72,4 @@ def write_png(path: str | os.PathLike[str], pixels: Any) -> None:
         InputError: the folder is missing or may not be written to.
         OSError: the disk failed or is full.
     """
-    data = encode_png(pixels)
-    target = Path(path)
-    part = target.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise InputError(f'cannot write "{target.name}": {error.strerror}', field="path") from error
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is durable only once the folder is on disk. Windows cannot open folders and needs no such step.
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_bytes(path, encode_png(pixels))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
 
-from latent_inv.errors import InputError, LatentsError
+from latent_inv.errors import LatentsError
+from latent_inv.files import write_bytes
 
 FORMAT = "latent_inv latents 1"
 
@@ -56,22 +55,5 @@ def save_latents(
     }
     data: bytes = save(arrays, metadata)
     if path is not None:
-        _write(Path(path), data)
+        write_bytes(path, data)
     return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename: readers see the old file or the whole new one."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".latents-")
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f'"{path.name}" cannot be written: {error.strerror}', field="path") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

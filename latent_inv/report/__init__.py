@@ -15,9 +15,11 @@ this is cheap; no global state of matplotlib is read or changed.
 
 from __future__ import annotations
 
+from latent_inv.files import write_bytes
+
 from .comparison import comparison_image
 from .curves import curves, figure_png, history_figure
-from .files import write_bytes, write_json
+from .files import write_json
 from .folder import write_result
 from .page import Code, Image, Lines, Section, Table, Text, Tiles, data_uri, page
 from .sheet import grid

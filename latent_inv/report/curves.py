@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import write_bytes
+from latent_inv.files import write_bytes
+
 from .text import FAMILY, drawable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: write beside, flush to the disk, rename."""
+"""JSON and CSV of results."""
 
 from __future__ import annotations
 
@@ -7,35 +7,11 @@ import io
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from latent_inv.errors import InputError
+from latent_inv.files import write_bytes
 from latent_inv.result import Step
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that `path` holds the old content or the whole new one.
-
-    Raises:
-        InputError: the folder is missing or may not be written to.
-    """
-    target = Path(path)
-    part = target.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise InputError(f'cannot write "{target.name}": {error.strerror}', field="path") from error
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

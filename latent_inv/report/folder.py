@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latent_inv.errors import InputError
+from latent_inv.files import write_bytes
 
 from .curves import figure_png, history_figure
-from .files import history_csv, write_bytes, write_json
+from .files import history_csv, write_json
 from .views import result_page, result_png
 
 if TYPE_CHECKING:

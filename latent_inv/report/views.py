@@ -10,8 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latent_inv.files import write_bytes
+
 from .comparison import comparison_image
-from .files import write_bytes
 from .page import Code, Image, Lines, Section, Table, Text, Tiles, data_uri, page
 from .text import psnr_text
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from latent_inv.engine.process import ProcessEngine
+from latent_inv.files import write_bytes
 
 from .app import Application
 from .config import ServerConfig
@@ -47,7 +45,7 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
         await asyncio.to_thread(engine.close)
         raise
     if config.port_file is not None:
-        write_port(config.port_file, application.port)
+        write_bytes(config.port_file, f"{application.port}\n".encode())
     logger.info("serving on %s:%d", config.host, application.port)
     if on_ready is not None:
         on_ready(application.port)
@@ -56,10 +54,3 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
         logger.info("stopping")
     finally:
         await application.stop()
-
-
-def write_port(path: Path, port: int) -> None:
-    """Write the port so that nobody reads half of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(f"{port}\n")
-    os.replace(file.name, path)
