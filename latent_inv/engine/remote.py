@@ -12,11 +12,14 @@ import itertools
 import logging
 import multiprocessing
 import queue
+import secrets
+import signal
 import threading
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-from latent_inv.errors import LatentInvError, UnavailableError
+from latent_inv.errors import InternalError, LatentInvError, UnavailableError
 from latent_inv.result import Event, Finished
 from latent_inv.spec import Spec
 
@@ -28,30 +31,35 @@ DEFAULT_CATALOGUE = "latent_inv.generators:GENERATORS"
 #: how long a worker that is told to stop may take before it is ended, in seconds
 _PATIENCE = 10.0
 
+_GONE = "the worker stopped; try again"
+
+Worker = threading.Thread | BaseProcess
+Reply = queue.SimpleQueue[LatentInvError | None]
+
 
 def serve_pipe(pipe: Connection, device: str, threads: int | None, lane_width: int | None, catalogue: str) -> None:
     """The worker: an `Engine` that takes orders from `pipe` until it is told to close or the pipe breaks."""
-    try:
-        engine = _make_engine(device, threads, lane_width, catalogue)
-    except LatentInvError as error:
-        pipe.send(("ready", error))
-        return
-    pipe.send(("ready", None))
-    try:
-        while True:
-            # With nothing to do, wait for orders; otherwise only look whether there are any.
-            while engine.idle or pipe.poll():
-                message = pipe.recv()
-                if message[0] == "close":
-                    return
-                _obey(engine, message, pipe)
-            for event in engine.poll():
-                pipe.send(("event", event))
-    except (EOFError, BrokenPipeError, ConnectionResetError, OSError):
-        return  # whoever gave the orders is gone
-    finally:
-        engine.close()
-        pipe.close()
+    with pipe:
+        try:
+            engine = _make_engine(device, threads, lane_width, catalogue)
+        except Exception as error:
+            pipe.send(("ready", _as_typed(error)))
+            return
+        try:
+            pipe.send(("ready", None))
+            _work(engine, pipe)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass  # whoever gave the orders is gone
+        except Exception:
+            logger.exception("the worker stops")
+        finally:
+            engine.close()
+
+
+def _serve_process(pipe: Connection, *settings: Any) -> None:
+    # Ctrl-C reaches every process of a terminal; what it means is decided where the orders come from.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_pipe(pipe, *settings)
 
 
 def _make_engine(device: str, threads: int | None, lane_width: int | None, catalogue: str) -> Any:
@@ -64,21 +72,34 @@ def _make_engine(device: str, threads: int | None, lane_width: int | None, catal
     return Engine(getattr(importlib.import_module(module), name), place(device, threads, lane_width))
 
 
-def _obey(engine: Any, message: tuple[Any, ...], pipe: Connection) -> None:
-    if message[0] == "cancel":
-        engine.cancel(message[1])
-        return
-    _, number, job_id, spec, checkpoint = message
-    error: LatentInvError | None = None
-    try:
-        engine.submit(job_id, spec, checkpoint)
-    except LatentInvError as refused:
-        error = refused
-    except Exception as unforeseen:
-        from .requests import internal
+def _work(engine: Any, pipe: Connection) -> None:
+    while True:
+        # With nothing to do, wait for orders; otherwise only look whether there are any.
+        while engine.idle or pipe.poll():
+            message = pipe.recv()
+            if message[0] == "close":
+                return
+            if message[0] == "cancel":
+                engine.cancel(message[1])
+                continue
+            _, number, job_id, spec, checkpoint = message
+            error: LatentInvError | None = None
+            try:
+                engine.submit(job_id, spec, checkpoint)
+            except Exception as refused:
+                error = _as_typed(refused)
+            pipe.send(("reply", number, error))
+        for event in engine.poll():
+            pipe.send(("event", event))
 
-        error = internal(unforeseen)
-    pipe.send(("reply", number, error))
+
+def _as_typed(error: Exception) -> LatentInvError:
+    """The error itself if it is ours; else it is logged, and only the id of the log line goes on."""
+    if isinstance(error, LatentInvError):
+        return error
+    incident = secrets.token_hex(4)
+    logger.error("incident %s", incident, exc_info=error)
+    return InternalError(f"something went wrong inside; the log has it as incident {incident}")
 
 
 class RemoteEngine:
@@ -90,6 +111,8 @@ class RemoteEngine:
     Args:
         device, threads, lane_width: as in `device.place`.
         catalogue: "module:name" of the table of generators.
+    Raises:
+        LatentInvError: the worker could not be started, e.g. there is no such device.
     """
 
     def __init__(
@@ -104,7 +127,7 @@ class RemoteEngine:
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._replies: dict[int, queue.SimpleQueue[LatentInvError | None]] = {}
+        self._replies: dict[int, tuple[str, Reply]] = {}
         self._live: set[str] = set()
         self._pipe: Connection | None = None
         self._closed = False
@@ -112,27 +135,29 @@ class RemoteEngine:
 
     def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
         """See `EngineSeam.submit`."""
-        reply: queue.SimpleQueue[LatentInvError | None] = queue.SimpleQueue()
+        reply: Reply = queue.SimpleQueue()
         with self._lock:
             if self._closed:
                 raise UnavailableError("the engine is closed")
             if self._pipe is None:
                 self._start()
             number = next(self._numbers)
-            self._replies[number] = reply
-            fresh = job_id not in self._live
-            self._live.add(job_id)
-        self._send(("submit", number, job_id, spec, checkpoint))
-        error = reply.get()
-        if error is not None:
+            self._replies[number] = (job_id, reply)
+            # This one, also if it is gone by the time of sending: the next worker must not get an order twice.
+            pipe = self._pipe
+        try:
+            self._send(pipe, ("submit", number, job_id, spec, checkpoint))
+        except Exception as error:  # pickle raises whatever it likes
             with self._lock:
-                if fresh:
-                    self._live.discard(job_id)
-            raise error
+                self._replies.pop(number, None)
+            raise _as_typed(error) from error
+        refused = reply.get()
+        if refused is not None:
+            raise refused
 
     def cancel(self, job_id: str) -> None:
         """See `EngineSeam.cancel`."""
-        self._send(("cancel", job_id))
+        self._send(self._pipe, ("cancel", job_id))
 
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """See `EngineSeam.poll`."""
@@ -147,7 +172,7 @@ class RemoteEngine:
     @property
     def alive(self) -> bool:
         """Is there a worker that takes orders?"""
-        return self._pipe is not None and self._worker_alive()
+        return self._pipe is not None and self._worker.is_alive()
 
     def close(self) -> None:
         """See `EngineSeam.close`."""
@@ -155,109 +180,122 @@ class RemoteEngine:
             if self._closed:
                 return
             self._closed = True
-        self._send(("close",))
-        self._join_worker(_PATIENCE)
+        # Not from this thread: a worker that is stuck does not read, and its pipe may be full.
+        threading.Thread(target=self._send, args=(self._pipe, ("close",)), name="engine close", daemon=True).start()
+        self._end_worker(self._worker)
         self._reader.join(_PATIENCE)
 
     # ---- what subclasses say -------------------------------------------------------------------
 
-    def _start_worker(self, pipe: Connection) -> None:
+    def _start_worker(self, pipe: Connection) -> Worker:
+        """Start something that runs `serve_pipe` on `pipe`, and closes it at its end."""
         raise NotImplementedError
 
-    def _worker_alive(self) -> bool:
-        raise NotImplementedError
-
-    def _join_worker(self, timeout: float) -> None:
-        raise NotImplementedError
+    def _end_worker(self, worker: Worker) -> None:
+        """Wait until a worker that was told to stop has ended."""
+        worker.join(_PATIENCE)
 
     # ---- the pipe ------------------------------------------------------------------------------
 
     def _start(self) -> None:
         near, far = multiprocessing.Pipe()
-        self._start_worker(far)
+        worker = self._start_worker(far)
+        error: LatentInvError | None
         try:
             _, error = near.recv()
-        except EOFError:
+        except (EOFError, OSError):
             error = UnavailableError("the worker ended while it was starting", retry_after=5)
         if error is not None:
             near.close()
+            self._end_worker(worker)
             raise error
-        self._pipe = near
+        self._pipe, self._worker = near, worker
         self._reader = threading.Thread(target=self._read, args=(near,), name="engine events", daemon=True)
         self._reader.start()
 
-    def _send(self, message: tuple[Any, ...]) -> None:
+    def _send(self, pipe: Connection | None, message: tuple[Any, ...]) -> None:
+        if pipe is None:
+            return
         try:
             with self._sending:
-                if self._pipe is not None:
-                    self._pipe.send(message)
-        except (BrokenPipeError, OSError):
+                pipe.send(message)
+        except OSError:
+            # Whoever waits for a reply is told by `_worker_gone`.
             logger.warning("the worker is gone; a message to it was dropped")
 
     def _read(self, pipe: Connection) -> None:
         try:
             while True:
-                kind, *rest = pipe.recv()
-                if kind == "event":
-                    if isinstance(rest[0], Finished):
-                        with self._lock:
-                            self._live.discard(rest[0].job_id)
-                    self._events.put(rest[0])
-                else:
-                    number, error = rest
-                    with self._lock:
-                        waiting = self._replies.pop(number)
-                    waiting.put(error)
+                self._take(pipe.recv())
         except (EOFError, OSError):
-            self._worker_gone(pipe)
+            pass
+        except Exception:
+            logger.exception("a message of the worker cannot be read; it is given up")
+        self._worker_gone(pipe)
+
+    def _take(self, message: tuple[Any, ...]) -> None:
+        # A job is live from its reply to its end. Both come through here in the worker's order, so a job whose
+        # end is known is never taken for live, whatever several threads submit under one id.
+        if message[0] == "event":
+            event: Event = message[1]
+            if isinstance(event, Finished):
+                with self._lock:
+                    self._live.discard(event.job_id)
+            self._events.put(event)
+            return
+        _, number, error = message
+        with self._lock:
+            job_id, reply = self._replies.pop(number)
+            if error is None:
+                self._live.add(job_id)
+        reply.put(error)
 
     def _worker_gone(self, pipe: Connection) -> None:
-        error = UnavailableError("the worker stopped; try again", retry_after=1)
         with self._lock:
             self._pipe = None
             replies, self._replies = list(self._replies.values()), {}
             lost, self._live = sorted(self._live), set()
-        for reply in replies:
-            reply.put(error)
+            closed = self._closed
+
+        def error() -> UnavailableError:
+            # A new one each: whoever raises an error may change its field.
+            return UnavailableError("the engine was closed") if closed else UnavailableError(_GONE, retry_after=1)
+
+        for _, reply in replies:
+            reply.put(error())
         for job_id in lost:
             # Sequence 0: how far the job's own events had counted is lost with the worker.
-            self._events.put(Finished(job_id, 0, error=error))
-        pipe.close()
+            self._events.put(Finished(job_id, 0, error=error()))
+        with self._sending:  # so that nobody is using it
+            pipe.close()
 
 
 class ThreadEngine(RemoteEngine):
     """The engine in a thread of this process."""
 
-    def _start_worker(self, pipe: Connection) -> None:
-        self._worker = threading.Thread(target=serve_pipe, args=(pipe, *self._settings), name="engine", daemon=True)
-        self._worker.start()
-
-    def _worker_alive(self) -> bool:
-        return self._worker.is_alive()
-
-    def _join_worker(self, timeout: float) -> None:
-        self._worker.join(timeout)
+    def _start_worker(self, pipe: Connection) -> Worker:
+        worker = threading.Thread(target=serve_pipe, args=(pipe, *self._settings), name="engine", daemon=True)
+        worker.start()
+        return worker
 
 
 class ProcessEngine(RemoteEngine):
     """The engine in a process of its own, spawned and never forked: torch's threads do not survive a fork."""
 
-    def _start_worker(self, pipe: Connection) -> None:
+    def _start_worker(self, pipe: Connection) -> Worker:
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=serve_pipe, args=(pipe, *self._settings), name="engine", daemon=True)
-        self._process.start()
+        worker = context.Process(target=_serve_process, args=(pipe, *self._settings), name="engine", daemon=True)
+        worker.start()
         pipe.close()  # so that the end of the process is the end of the pipe
+        return worker
+
+    def _end_worker(self, worker: Worker) -> None:
+        super()._end_worker(worker)
+        if isinstance(worker, BaseProcess) and worker.is_alive():
+            worker.kill()
+            worker.join(_PATIENCE)
 
     @property
     def pid(self) -> int | None:
         """The worker's process id."""
-        return self._process.pid
-
-    def _worker_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def _join_worker(self, timeout: float) -> None:
-        self._process.join(timeout)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join(timeout)
+        return self._worker.pid if isinstance(self._worker, BaseProcess) else None
