@@ -179,11 +179,17 @@ class Client:
         return convert.info_from(answer.generator)
 
     def sample(
-        self, seeds: Sequence[int] = (0,), generator: str = "faces", *, space: str = "", height: int = 0, width: int = 0
+        self,
+        seeds: int | Sequence[int] = (0,),
+        generator: str = "faces",
+        *,
+        space: str = "",
+        height: int = 0,
+        width: int = 0,
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
+        request = sample_request(seeds, generator, space, height, width)
         with self._errors():
-            request = sample_request(seeds, generator, space, height, width)
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 
     def decode(self, latents: Any, generator: str = "faces") -> Decoded:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
+from PIL import Image
 
 from latent_inv import convert
 from latent_inv.ask import choose_start, with_shortcuts
 from latent_inv.convert.errors import error_from
-from latent_inv.errors import ImageError, LatentInvError, LimitError, UnavailableError
-from latent_inv.images import Limits
+from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at
+from latent_inv.images import Limits, Picture, load
+from latent_inv.images.arrays import is_tensor
+from latent_inv.images.load import read_file
 from latent_inv.result import JobResult, Preview, Progress
 from latent_inv.settings import Settings
-from latent_inv.spec import Budget, JobSpec
+from latent_inv.spec import Budget, JobSpec, SampleSpec
 from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2
 
 #: largest message both ways, unless the server says otherwise
 MAX_MESSAGE_BYTES = 64 * 2**20
 Event = Progress | Preview | JobResult
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+#: modes that no format has → the same picture in one that has
+_FULL = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -36,29 +43,37 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
 
 
 def image_message(image: Any, value_range: tuple[float, float] | None, field: str) -> data_pb2.Image:
-    """A picture as it travels: files as they are, PIL images as PNG, arrays as tensors.
+    """A picture as it travels: files as they are, PIL images as files without loss, arrays and tensors as tensors.
 
     Raises:
-        ImageError: it cannot be read. LimitError: the file is too large.
+        ImageError: it cannot be read. LimitError: the file is too large. SpecError: an unknown `value_range`.
     """
-    if isinstance(image, (bytes, bytearray)):
-        return convert.image_to(bytes(image))
-    if isinstance(image, (str, os.PathLike)):
-        return convert.image_to(_read(Path(image), field))
-    if hasattr(image, "save") and hasattr(image, "mode"):  # a PIL image
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        return convert.image_to(file.getvalue())
-    array = image.detach().cpu().numpy() if hasattr(image, "detach") else image
-    return convert.image_to(array, value_range)
+    with at(field):
+        if isinstance(image, (bytes, bytearray, memoryview)):
+            return convert.image_to(bytes(image), value_range)
+        if isinstance(image, (str, os.PathLike)):
+            return convert.image_to(read_file(image, Limits()), value_range)
+        if isinstance(image, Image.Image):
+            return convert.image_to(_pil_file(image), value_range)
+        if isinstance(image, np.ndarray) or is_tensor(image):
+            return convert.image_to(image, value_range)
+        accepted = "a path, the bytes of a file, a PIL image, a numpy array, a torch tensor"
+        raise ImageError(f"found {type(image).__name__}; accepted: {accepted}")
 
 
-def _read(path: Path, field: str) -> bytes:
+def _pil_file(image: Image.Image) -> bytes:
+    """A PIL image as a PNG, or as a TIFF if its mode is none of PNG's, with orientation and profile."""
     try:
-        Limits().check_bytes(path.stat().st_size)
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'"{path.name}" cannot be read: {error.strerror}', field=field) from error
+        plain = image.convert(_FULL[image.mode]) if image.mode in _FULL else image
+        kind = "PNG" if plain.mode in _PNG_MODES else "TIFF"
+        exif = image.info.get("exif")
+        more = {"exif": exif} if isinstance(exif, bytes) else {}
+        file = io.BytesIO()
+        plain.save(file, kind, icc_profile=image.info.get("icc_profile"), **more)
+        return file.getvalue()
+    except Exception as error:  # damaged data makes decoders raise anything
+        load(image, field="")  # which says in one sentence what is wrong with it
+        raise ImageError(f"a PIL image of mode {image.mode} cannot be sent; convert it to RGB") from error
 
 
 def invert_request(
@@ -81,7 +96,8 @@ def invert_request(
         LatentInvError: an argument is wrong, or the request is over the message limit.
     """
     spec = JobSpec(
-        picture=None,  # type: ignore[arg-type]  # it travels as it is, and is decoded by the server alone
+        # A stand-in: the picture itself travels as it is, and is decoded by the server alone.
+        picture=Picture(np.zeros((3, 1, 1), np.float32)),
         generator=generator,
         initialiser=choose_start(start, initialiser, generator, weights_sha256),
         budget=with_shortcuts(budget, **shortcuts),
@@ -95,12 +111,16 @@ def invert_request(
 
 
 def sample_request(
-    seeds: Sequence[int], generator: str, space: str, height: int, width: int
+    seeds: int | Sequence[int], generator: str, space: str, height: int, width: int
 ) -> generator_service_pb2.SampleRequest:
-    """The request of `sample`'s arguments."""
-    return generator_service_pb2.SampleRequest(
-        seeds=seeds, generator=generator, space=space, height=height, width=width
-    )
+    """The request of `sample`'s arguments.
+
+    Raises:
+        SpecError: one is out of its range.
+    """
+    chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width)
+    return convert.sample_message(spec)
 
 
 def check_size(message: Any, limit: int) -> None:
@@ -128,13 +148,19 @@ def read_event(message: inversion_service_pb2.InvertResponse, job_id: str) -> Ev
 
 
 def typed(error: grpc.RpcError, address: str) -> LatentInvError:
-    """The error of a failed call as the server raised it."""
+    """The error of a failed call as the server raised it; fields are named as the arguments here."""
     code = error.code().name if hasattr(error, "code") else "UNAVAILABLE"
     text = (error.details() if hasattr(error, "details") else "") or ""
     trailers: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     details = next((value for key, value in trailers or () if key == "grpc-status-details-bin"), None)
-    if details is None and code == "UNAVAILABLE":
+    if isinstance(details, bytes):
+        typed = error_from(code, text, details)
+        typed.field = typed.field.removeprefix("spec.")
+        return typed
+    if code == "UNAVAILABLE":
         return UnavailableError(f"no server answers at {address}; start one with: latent-inv serve", retry_after=1)
-    if details is None and code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
+    if code == "DEADLINE_EXCEEDED":
+        return DeadlineError("there was no answer within the timeout; give more time or a smaller budget")
+    if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
         return LimitError(f"a message is over the size limit: {text}; raise max_message_bytes and --max-message-mb")
-    return error_from(code, text, details if isinstance(details, bytes) else None)
+    return error_from(code, text, None)

@@ -24,7 +24,7 @@ from .answers import (
     sampled_from,
     sampled_to,
 )
-from .requests import crop_to, decode_spec, encode_spec, job_message, job_spec, sample_spec
+from .requests import crop_to, decode_spec, encode_spec, job_message, job_spec, sample_message, sample_spec
 from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "progress_to",
     "result_from",
     "result_to",
+    "sample_message",
     "sample_spec",
     "sampled_from",
     "sampled_to",

@@ -9,6 +9,7 @@ from latent_inv import errors
 from latent_inv.errors import MAX_MESSAGE_CHARS, InputError, LatentInvError
 
 DOMAIN = "latent_inv"
+MAX_FIELD_CHARS = 200
 
 #: reason → class, the most general class of a reason first
 _BY_REASON: dict[str, type[LatentInvError]] = {
@@ -35,7 +36,9 @@ def error_to(error: LatentInvError) -> status_pb2.Status:
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=short(str(error)))
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=short(error.message))
+        # A path may hold names that the caller made up.
+        field = short(error.field, MAX_FIELD_CHARS)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=short(error.message))
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
@@ -71,9 +74,9 @@ def error_from(code: str, text: str, details: bytes | None) -> LatentInvError:
     return kind(message, field=field, retry_after=retry_after)
 
 
-def short(text: str) -> str:
-    """At most 1 kB in UTF-8, cut at a character."""
-    data = text.encode()
-    if len(data) <= MAX_MESSAGE_CHARS:
-        return text
-    return data[: MAX_MESSAGE_CHARS - 3].decode(errors="ignore") + "…"
+def short(text: str, size: int = MAX_MESSAGE_CHARS) -> str:
+    """At most `size` bytes in UTF-8, cut at a character."""
+    data = text.encode(errors="replace")
+    if len(data) <= size:
+        return data.decode()
+    return data[: size - 3].decode(errors="ignore") + "…"

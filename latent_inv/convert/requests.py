@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from latent_inv import spec as specs
-from latent_inv.errors import at
-from latent_inv.images import Limits, with_weight
+from latent_inv.errors import ImageError, SpecError, at
+from latent_inv.images import Limits
 from latent_inv.v1 import data_pb2, generator_service_pb2, job_pb2
 
 from .settings import read_component, read_fields, read_optional, write_component, write_fields
-from .tensors import image_from, latents_from, latents_to
+from .tensors import image_from, latents_from, latents_to, weighted
 
 #: components of a job that are one oneof each: field → table
 COMPONENTS = {
@@ -33,6 +34,9 @@ def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits()) -> specs.JobSp
         if message.HasField(name):
             with at(name):
                 values[name] = read_component(getattr(message, name), table, _SPECIAL)
+    if len(message.losses) > len(specs.LOSSES):
+        found = f"at most {len(specs.LOSSES)} losses, one of a kind, found {len(message.losses)}"
+        raise SpecError(found, field="losses")
     losses = []
     for index, loss in enumerate(message.losses):
         with at(f"losses[{index}]"):
@@ -47,7 +51,7 @@ def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits()) -> specs.JobSp
     # Last, since decoding a picture costs more than all other checks together.
     picture = image_from(message.image, limits=limits, field="image")
     if message.HasField("weight"):
-        picture = with_weight(picture, image_from(message.weight, limits=limits, field="weight"))
+        picture = weighted(picture, message.weight, limits=limits, field="weight")
     return specs.JobSpec(picture=picture, **values)
 
 
@@ -77,24 +81,58 @@ def crop_from(message: job_pb2.JobSpec | generator_service_pb2.EncodeRequest) ->
 
 
 def crop_to(crop: tuple[int, int, int, int]) -> data_pb2.Box:
-    """The message of a crop box."""
-    return data_pb2.Box(left=crop[0], top=crop[1], right=crop[2], bottom=crop[3])
+    """The message of a crop box.
+
+    Raises:
+        ImageError: not four whole numbers.
+    """
+    sides = list(crop) if isinstance(crop, (tuple, list)) else []
+    if len(sides) != 4 or not all(isinstance(side, Integral) and abs(side) < 2**31 for side in sides):
+        text = f"must be four whole numbers (left, top, right, bottom), found {str(crop)[:80]}"
+        raise ImageError(text, field="crop")
+    left, top, right, bottom = map(int, sides)
+    return data_pb2.Box(left=left, top=top, right=right, bottom=bottom)
 
 
 def sample_spec(message: generator_service_pb2.SampleRequest) -> specs.SampleSpec:
-    """Raises: SpecError: a value is out of its range."""
-    return specs.SampleSpec(seeds=tuple(message.seeds) or (0,), **read_fields(message, specs.SampleSpec))
+    """Draws from the prior.
+
+    Raises:
+        SpecError: a value is out of its range.
+    """
+    # Counted before they are copied, as a message has room for millions.
+    if len(message.seeds) > specs.MAX_SAMPLES:
+        raise SpecError(f"1 to {specs.MAX_SAMPLES} seeds are accepted, found {len(message.seeds)}", field="seeds")
+    values = read_fields(message, specs.SampleSpec)
+    if message.seeds:
+        values["seeds"] = tuple(message.seeds)
+    return specs.SampleSpec(**values)
+
+
+def sample_message(spec: specs.SampleSpec) -> generator_service_pb2.SampleRequest:
+    """The inverse of `sample_spec`."""
+    message = generator_service_pb2.SampleRequest(seeds=spec.seeds)
+    write_fields(spec, message)
+    return message
 
 
 def decode_spec(message: generator_service_pb2.DecodeRequest) -> specs.DecodeSpec:
-    """Raises: LatentInvError: a value is out of its range, or a tensor does not fit its bytes."""
+    """Latents to pictures.
+
+    Raises:
+        LatentInvError: a value is out of its range, or a tensor does not fit its bytes.
+    """
     with at("latents"):
         latents = latents_from(message.latents)
     return specs.DecodeSpec(latents=latents, **read_fields(message, specs.DecodeSpec))
 
 
 def encode_spec(message: generator_service_pb2.EncodeRequest, limits: Limits = Limits()) -> specs.EncodeSpec:
-    """Raises: LatentInvError: a value is out of its range, or the picture cannot be taken."""
+    """Picture to latents.
+
+    Raises:
+        LatentInvError: a value is out of its range, or the picture cannot be taken.
+    """
     values = read_fields(message, specs.EncodeSpec)
     picture = image_from(message.image, limits=limits, field="image")
     return specs.EncodeSpec(picture=picture, crop=crop_from(message), **values)

@@ -7,22 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from latent_inv.errors import LimitError, ShapeError, SpecError, UnsupportedError, at
-from latent_inv.images import Limits, Picture, load
+from latent_inv.errors import LatentsError, LimitError, ShapeError, SpecError, UnsupportedError, at
+from latent_inv.images import Limits, Picture, load, with_weight
+from latent_inv.images.arrays import as_array, check_range
 from latent_inv.v1 import data_pb2 as pb
 
 from .settings import enum_name, enum_number
 
 MAX_DIMENSIONS = 8
 MAX_PARTS = 64
-_DTYPE = pb.Dtype.DESCRIPTOR
+_DTYPE, _VALUE_RANGE = pb.Dtype.DESCRIPTOR, pb.ValueRange.DESCRIPTOR
 #: the numpy type of each number format, little-endian as on the wire
-_NUMPY = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "uint8": "|u1"}
-_RANGES = {
-    pb.VALUE_RANGE_MINUS_ONE_TO_ONE: (-1.0, 1.0),
-    pb.VALUE_RANGE_ZERO_TO_ONE: (0.0, 1.0),
-    pb.VALUE_RANGE_ZERO_TO_255: (0.0, 255.0),
-}
+_NUMPY = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "uint8": "|u1", "uint16": "<u2", "bool": "|b1"}
+#: what the names of the enum mean
+RANGES = {"minus_one_to_one": (-1.0, 1.0), "zero_to_one": (0.0, 1.0), "zero_to_255": (0.0, 255.0)}
 
 
 def array_from(message: pb.Tensor) -> np.ndarray:
@@ -34,10 +32,12 @@ def array_from(message: pb.Tensor) -> np.ndarray:
     name = enum_name(_DTYPE, message.dtype, "dtype")
     if name not in _NUMPY:
         raise SpecError(f"must be one of {', '.join(_NUMPY)}, found none", field="dtype")
+    sides = len(message.shape)
+    if sides > MAX_DIMENSIONS:
+        raise ShapeError(f"at most {MAX_DIMENSIONS} sides are accepted, found {sides}", field="shape")
     shape = tuple(message.shape)
-    if len(shape) > MAX_DIMENSIONS or any(side < 0 for side in shape):
-        found = list(shape[: MAX_DIMENSIONS + 1])
-        raise ShapeError(f"must have at most {MAX_DIMENSIONS} sides ≥ 0, found {found}", field="shape")
+    if any(side < 0 for side in shape):
+        raise ShapeError(f"sides must be ≥ 0, found {list(shape)}", field="shape")
     dtype = np.dtype(_NUMPY[name])
     # In Python's integers, so that a product of huge sides is huge, and does not wrap around to a small one.
     expected = dtype.itemsize
@@ -78,27 +78,49 @@ def latents_from(message: pb.Latents) -> dict[str, np.ndarray]:
 
 
 def latents_to(latents: Mapping[str, np.ndarray]) -> pb.Latents:
-    """The message of latents."""
-    return pb.Latents(parts={name: array_to(np.asarray(array)) for name, array in latents.items()})
+    """The message of latents.
+
+    Raises:
+        LatentsError: a part that is no array of numbers.
+    """
+    parts = {}
+    for name, latent in latents.items():
+        with at(f"latents.{name!s:.60}"):
+            array = as_array(latent)
+            if array.dtype.kind != "f":
+                raise LatentsError(f"arrays of floats are accepted, found {array.dtype.name}")
+            parts[name] = array_to(array)
+    return pb.Latents(parts=parts)
 
 
 def image_from(message: pb.Image, *, limits: Limits, field: str) -> Picture:
     """Load a picture, completely, so that a bad one is found before anything is queued.
 
     Raises:
-        ImageError, LimitError: as `images.load`. UnsupportedError: an artifact.
+        ImageError, LimitError: as `images.load`. SpecError: no source, or no known range.
+        UnsupportedError: an artifact.
     """
-    source = image_source(message)
-    value_range = _RANGES.get(message.value_range)
-    return load(source, limits=limits, value_range=value_range, field=field)
+    with at(field):
+        source = _source(message)
+        name = enum_name(_VALUE_RANGE, message.value_range, "value_range")
+    return load(source, limits=limits, value_range=RANGES[name] if name else None, field=field)
 
 
-def image_source(message: pb.Image) -> Any:
-    """Encoded bytes or an array.
+def weighted(picture: Picture, message: pb.Image, *, limits: Limits, field: str) -> Picture:
+    """`picture` with one more weight.
 
     Raises:
-        SpecError: no source. UnsupportedError: an artifact.
+        ImageError, ShapeError, LimitError: as `images.with_weight`. SpecError, UnsupportedError: as `image_from`.
     """
+    with at(field):
+        source = _source(message)
+        if isinstance(source, bytes):
+            limits.check_bytes(len(source))
+    return with_weight(picture, source, field=field)
+
+
+def _source(message: pb.Image) -> Any:
+    """Encoded bytes or an array."""
     kind = message.WhichOneof("source")
     if kind is None:
         raise SpecError("a picture is needed: encoded or tensor, found none")
@@ -111,8 +133,16 @@ def image_source(message: pb.Image) -> Any:
 
 
 def image_to(source: Any, value_range: tuple[float, float] | None = None) -> pb.Image:
-    """The message of encoded bytes or an array."""
+    """The message of encoded bytes or an array.
+
+    Raises:
+        SpecError: another number format, or a range that is none of `RANGES`.
+    """
+    name = "unspecified"
+    if value_range is not None:
+        low, high = check_range(value_range)
+        name = next(name for name, ends in RANGES.items() if ends == (low, high))
+    number: Any = enum_number(_VALUE_RANGE, name, "value_range")
     if isinstance(source, bytes):
-        return pb.Image(encoded=source)
-    number = next((number for number, ends in _RANGES.items() if ends == value_range), 0)
-    return pb.Image(tensor=array_to(np.asarray(source)), value_range=number)  # type: ignore[arg-type]
+        return pb.Image(encoded=source, value_range=number)
+    return pb.Image(tensor=array_to(as_array(source)), value_range=number)

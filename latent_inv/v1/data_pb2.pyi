@@ -14,6 +14,8 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_FLOAT64: _ClassVar[Dtype]
     DTYPE_FLOAT16: _ClassVar[Dtype]
     DTYPE_UINT8: _ClassVar[Dtype]
+    DTYPE_UINT16: _ClassVar[Dtype]
+    DTYPE_BOOL: _ClassVar[Dtype]
 
 class ValueRange(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,6 +28,8 @@ DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype
 DTYPE_FLOAT16: Dtype
 DTYPE_UINT8: Dtype
+DTYPE_UINT16: Dtype
+DTYPE_BOOL: Dtype
 VALUE_RANGE_UNSPECIFIED: ValueRange
 VALUE_RANGE_MINUS_ONE_TO_ONE: ValueRange
 VALUE_RANGE_ZERO_TO_ONE: ValueRange

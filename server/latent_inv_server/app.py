@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from latent_inv.engine.seam import EngineSeam
 from latent_inv.errors import UnavailableError
+from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import (
     artifact_service_pb2,
     artifact_service_pb2_grpc,
@@ -26,7 +27,7 @@ from latent_inv.v1 import (
 
 from .config import ServerConfig
 from .dispatcher import Dispatcher
-from .faults import Faults
+from .faults import Faults, as_typed
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ _SERVICES = tuple(
 )
 #: how often the worker's state is looked at for the health service, in seconds
 _HEALTH_SECONDS = 0.5
+#: pause after a worker could not be started, in seconds
+_REVIVE_SECONDS = 5.0
 
 
 def options(config: ServerConfig) -> list[tuple[str, int]]:
@@ -80,7 +83,9 @@ class Application:
         """
         config = self.config
         server = grpc.aio.server(
-            interceptors=[Faults()], options=options(config), maximum_concurrent_rpcs=config.max_streams
+            interceptors=[Faults(config.max_message_bytes)],
+            options=options(config),
+            maximum_concurrent_rpcs=config.max_streams,
         )
         inversion_service_pb2_grpc.add_InversionServiceServicer_to_server(
             InversionServicer(self.dispatcher, config), server
@@ -99,6 +104,7 @@ class Application:
             raise UnavailableError(f"port {config.port} on {config.host} is in use, or cannot be bound") from error
         self._server = server
         self.dispatcher.start()
+        await self._tell_health(self.dispatcher.alive)
         await server.start()
         self._watch = asyncio.create_task(self._watch_health())
 
@@ -113,13 +119,26 @@ class Application:
 
     async def _watch_health(self) -> None:
         """Healthy means that the worker takes orders, not that this process runs."""
-        told = None
+        told = self.dispatcher.alive
         while True:
+            await asyncio.sleep(_HEALTH_SECONDS)
             alive = self.dispatcher.alive
             if alive != told:
                 told = alive
-                status = health_pb2.HealthCheckResponse
-                for name in ("", *_SERVICES):
-                    await self._health.set(name, status.SERVING if alive else status.NOT_SERVING)
                 logger.info("the worker is %s", "ready" if alive else "gone")
-            await asyncio.sleep(_HEALTH_SECONDS)
+                await self._tell_health(alive)
+            if not alive:
+                await self._revive()
+
+    async def _tell_health(self, alive: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if alive else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *_SERVICES):
+            await self._health.set(name, status)
+
+    async def _revive(self) -> None:
+        """Any request starts a new worker; whoever asks for health first may send none before it is well."""
+        try:
+            await self.dispatcher.ask(DescribeSpec())
+        except Exception as error:
+            logger.warning("no new worker: %s", as_typed(error, "reviving the worker"))
+            await asyncio.sleep(_REVIVE_SECONDS)

@@ -1,4 +1,4 @@
-"""Between the event loop and the engine: submits in threads, one thread that polls, one feed a job."""
+"""Between the event loop and the engine: submits and cancels in threads, one thread that polls, one feed a job."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from latent_inv.engine.seam import EngineSeam
-from latent_inv.errors import InternalError, LatentInvError, LimitError
+from latent_inv.errors import InternalError, LimitError
 from latent_inv.result import Event, Finished
 from latent_inv.spec import Spec
 
@@ -22,8 +23,12 @@ T = TypeVar("T")
 
 #: how long the polling thread waits for news, in seconds; also how long a stop may take
 _POLL_SECONDS = 0.2
-#: threads for what would hold up the event loop: decoding pictures, submitting
-_THREADS = 8
+#: threads for pictures: decoding and encoding, bound by the processor
+_PICTURE_THREADS = 2
+#: threads for orders, which wait while the worker takes a step or loads weights
+_ORDER_THREADS = 16
+#: jobs that are over and still known, so that cancelling one of them is harmless
+_REMEMBERED = 1000
 
 
 class Dispatcher:
@@ -37,7 +42,11 @@ class Dispatcher:
     def __init__(self, engine: EngineSeam, max_jobs: int) -> None:
         self._engine, self._max_jobs = engine, max_jobs
         self._feeds: dict[str, Feed] = {}
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway")
+        self._over: deque[str] = deque(maxlen=_REMEMBERED)
+        self._pictures = ThreadPoolExecutor(_PICTURE_THREADS, thread_name_prefix="pictures")
+        self._orders = ThreadPoolExecutor(_ORDER_THREADS, thread_name_prefix="orders")
+        # Of its own, so that no cancel waits behind submits.
+        self._cancels = ThreadPoolExecutor(1, thread_name_prefix="cancels")
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="engine poll", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,7 +61,8 @@ class Dispatcher:
         self._stopping.set()
         await asyncio.to_thread(self._poller.join)
         await asyncio.to_thread(self._engine.close)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._pictures, self._orders, self._cancels):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def alive(self) -> bool:
@@ -65,8 +75,8 @@ class Dispatcher:
         return len(self._feeds)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """Run what would hold up the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Run what would hold up the event loop: decoding and encoding of pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._pictures, function)
 
     # ---- jobs ----------------------------------------------------------------------------------
 
@@ -84,19 +94,18 @@ class Dispatcher:
         job_id = secrets.token_hex(8)
         # The feed is there before the job, since its first events may come before `submit` returns.
         feed = self._feeds[job_id] = Feed()
-        submitting = asyncio.ensure_future(self.in_thread(lambda: self._engine.submit(job_id, spec)))
+        loop = asyncio.get_running_loop()
+        submitting = loop.run_in_executor(self._orders, self._engine.submit, job_id, spec)
         try:
             await asyncio.shield(submitting)
         except asyncio.CancelledError:
             # The caller left while the engine was deciding: cancel as soon as it has.
             submitting.add_done_callback(lambda done: self._abandon(job_id, done))
             raise
-        except LatentInvError:
+        except Exception:
             self._feeds.pop(job_id, None)
             raise
-        except Exception as error:
-            self._feeds.pop(job_id, None)
-            raise InternalError("the engine could not take the job") from error
+        logger.info("job %s: %s accepted", job_id, type(spec).__name__)
         return job_id, feed
 
     def _abandon(self, job_id: str, done: asyncio.Future[None]) -> None:
@@ -106,15 +115,15 @@ class Dispatcher:
             self.cancel(job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a job within one step, without waiting for it.
+        """Stop a job within one step, without waiting for it; harmless if it is over.
 
         Returns:
-            False if there is no such job, or it is over.
+            False if there is no such job, or it was over long ago.
         """
-        if job_id not in self._feeds:
-            return False
+        if job_id not in self._feeds or self._stopping.is_set():
+            return job_id in self._feeds or job_id in self._over
         # A feed without a reader is kept until its end, so that the job still counts.
-        self._threads.submit(self._engine.cancel, job_id)
+        self._cancels.submit(self._engine.cancel, job_id)
         return True
 
     async def ask(self, spec: Spec) -> Any:
@@ -155,3 +164,5 @@ class Dispatcher:
                 feed.put(event)
                 if isinstance(event, Finished):
                     del self._feeds[event.job_id]
+                    self._over.append(event.job_id)
+                    logger.info("job %s: over", event.job_id)

@@ -1,7 +1,12 @@
-"""The one place where exceptions become gRPC statuses, around every handler."""
+"""The border of every handler: bytes → request, answer → bytes, and exceptions → gRPC statuses. The one place for each.
+
+gRPC would answer UNKNOWN with the exception's own text to a request that cannot be read, to a handler that raises, and
+to an answer that cannot be written. So all three happen in here, and gRPC itself only sees bytes.
+"""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,14 +16,112 @@ import grpc
 import grpc.aio
 
 from latent_inv.convert.errors import error_to
-from latent_inv.errors import InternalError, LatentInvError
+from latent_inv.errors import InputError, InternalError, LatentInvError, LimitError
 
 logger = logging.getLogger(__name__)
 
+Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
+_MAKE = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: LatentInvError) -> None:
+
+class Faults(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Wraps every handler, so that no exception reaches a client as UNKNOWN.
+
+    Args:
+        max_message_bytes: largest answer.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max_message_bytes = max_message_bytes
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        if handler is None:  # gRPC answers UNIMPLEMENTED by itself
+            return handler
+        border = _Border(handler, handler_call_details.method, self._max_message_bytes)
+        wrapped = border.stream if handler.response_streaming else border.unary
+        return _MAKE[handler.request_streaming, handler.response_streaming](wrapped)
+
+
+class _Border:
+    """One handler with its border; `unary` and `stream` take and give bytes."""
+
+    def __init__(self, handler: Any, method: str, max_message_bytes: int) -> None:
+        self._handler, self._method, self._limit = handler, method, max_message_bytes
+        kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+        self._inner: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
+
+    async def unary(self, data: Any, context: Context) -> bytes:
+        try:
+            return self._write(await self._inner(self._request(data), context))
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, as_typed(error, self._method))
+            raise  # not reached, as `abort` raises
+
+    async def stream(self, data: Any, context: Context) -> AsyncIterator[bytes]:
+        answers = None
+        try:
+            if inspect.iscoroutinefunction(self._inner):  # writes to the context itself, as health's Watch does
+                await self._inner(self._request(data), _Writer(context, self._write))
+                return
+            answers = self._inner(self._request(data), context)
+            async for answer in answers:
+                yield self._write(answer)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, as_typed(error, self._method))
+        finally:
+            # Run the handler's own `finally` now, not when the garbage collector comes by.
+            if answers is not None:
+                await answers.aclose()
+
+    def _request(self, data: Any) -> Any:
+        return self._read_all(data) if self._handler.request_streaming else self._read(data)
+
+    async def _read_all(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for piece in pieces:
+            yield self._read(piece)
+
+    def _read(self, data: bytes) -> Any:
+        try:
+            return self._handler.request_deserializer(data)
+        except Exception as error:
+            raise InputError(f"the {len(data)} bytes of the request are no message of this method") from error
+
+    def _write(self, answer: Any) -> bytes:
+        size, limit = answer.ByteSize(), self._limit
+        if size > limit:
+            text = f"the answer has {size} bytes, at most {limit} can be sent; ask for fewer or smaller pictures"
+            raise LimitError(f"{text}, or set --max-message-mb")
+        data: bytes = self._handler.response_serializer(answer)
+        return data
+
+
+class _Writer:
+    """A context whose `write` takes messages."""
+
+    def __init__(self, context: Context, write: Callable[[Any], bytes]) -> None:
+        self._context, self._write = context, write
+
+    async def write(self, answer: Any) -> None:
+        await self._context.write(self._write(answer))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+async def abort(context: Context, error: LatentInvError) -> None:
     """End the call with the status of `error`; does not return."""
     status = error_to(error)
     details = (("grpc-status-details-bin", status.SerializeToString()),)
@@ -35,59 +138,3 @@ def as_typed(error: Exception, method: str) -> LatentInvError:
     except Exception:  # its text cannot be made: log its type alone
         logger.error("incident %s in %s: %s", incident, method, type(error).__name__)
     return InternalError(f"something went wrong inside; the log has it as incident {incident}")
-
-
-class Faults(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Wraps every handler, so that no exception reaches a client as UNKNOWN."""
-
-    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None:
-            return handler
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        inner: Any = next(
-            behaviour
-            for behaviour in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-            if behaviour is not None
-        )
-        wrapped = _guard_stream(inner, method) if handler.response_streaming else _guard(inner, method)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
-
-
-def _guard(inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
-    async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await inner(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await abort(context, as_typed(error, method))
-
-    return handle
-
-
-def _guard_stream(inner: Callable[..., Any], method: str) -> Callable[..., AsyncIterator[Any]]:
-    async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        answers = inner(request, context)
-        if not hasattr(answers, "__aiter__"):  # a handler that writes to the context itself, as reflection's may
-            await answers
-            return
-        try:
-            async for answer in answers:
-                yield answer
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await abort(context, as_typed(error, method))
-        finally:
-            # Run the handler's own `finally` now, not when the garbage collector comes by.
-            await answers.aclose()
-
-    return handle

@@ -8,44 +8,52 @@ from collections.abc import AsyncIterator
 
 from latent_inv.result import Event, Finished, Preview, Progress
 
-#: unread progress events that are kept; older ones are merged into the newest
+#: unread progress events that are kept; of more, the newest ones
 MAX_UNREAD = 64
 
 
 class Feed:
-    """Ordered, merged events. Not thread-safe: used on the event loop alone."""
+    """Ordered, merged events. Not thread-safe: used on the event loop alone.
+
+    A reader that is behind loses old progress and old previews, never the end. Checkpoints are for whoever keeps jobs,
+    and no reader's matter.
+    """
 
     def __init__(self) -> None:
-        self._unread: deque[Event] = deque()
+        self._progress: deque[Progress] = deque(maxlen=MAX_UNREAD)
+        self._preview: Preview | None = None
         self._news = asyncio.Event()
         self.finished: Finished | None = None
 
     def put(self, event: Event) -> None:
-        """Take an event; a reader that is behind loses old progress and old previews, never the end."""
+        """Take an event; nothing comes after the end."""
         if self.finished is not None:
             return
-        if isinstance(event, Preview):
-            self._drop_one(Preview)
-        elif isinstance(event, Progress) and len(self._unread) >= MAX_UNREAD:
-            self._drop_one(Progress)
+        if isinstance(event, Progress):
+            self._progress.append(event)
+        elif isinstance(event, Preview):
+            self._preview = event
         elif isinstance(event, Finished):
             self.finished = event
-        self._unread.append(event)
+        else:
+            return
         self._news.set()
 
-    def _drop_one(self, kind: type[Event]) -> None:
-        for old in self._unread:
-            if isinstance(old, kind):
-                self._unread.remove(old)
-                return
+    def _next(self) -> Event | None:
+        preview = self._preview
+        if preview is not None and not (self._progress and self._progress[0].sequence < preview.sequence):
+            self._preview = None
+            return preview
+        return self._progress.popleft() if self._progress else self.finished
 
     async def events(self) -> AsyncIterator[Event]:
-        """All events until the end; the last one is `Finished`."""
+        """All events until the end; the last one is `Finished`. For one reader, once."""
         while True:
-            while self._unread:
-                event = self._unread.popleft()
-                yield event
-                if isinstance(event, Finished):
-                    return
-            self._news.clear()
-            await self._news.wait()
+            event = self._next()
+            if event is None:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            yield event
+            if isinstance(event, Finished):
+                return

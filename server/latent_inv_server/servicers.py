@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc.aio
 
 from latent_inv import convert
-from latent_inv.errors import InputError, LimitError, NotFoundError, UnsupportedError, at
+from latent_inv.errors import InputError, LatentInvError, NotFoundError, UnsupportedError, at
 from latent_inv.result import Finished, JobResult, Preview, Progress
 from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import artifact_service_pb2_grpc as artifact_grpc
@@ -22,6 +25,8 @@ from latent_inv.v1 import job_service_pb2_grpc as jobs_grpc
 
 from .config import ServerConfig
 from .dispatcher import Dispatcher
+
+logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,6 +41,17 @@ def check_id(value: str, field: str) -> None:
     """
     if not _REQUEST_ID.fullmatch(value) or not value.strip("."):
         raise InputError(f'must be 1 to 128 letters, digits, ".", "_" or "-", found {value[:40]!r}', field=field)
+
+
+@contextmanager
+def _inputs_at(field: str) -> Iterator[None]:
+    """As `errors.at`, but an error about no field stays one: a full queue is not the spec's fault."""
+    try:
+        yield
+    except LatentInvError as error:
+        if error.field:
+            error.field = f"{field}.{error.field}"
+        raise
 
 
 class InversionServicer(inversion_grpc.InversionServiceServicer):
@@ -53,7 +69,10 @@ class InversionServicer(inversion_grpc.InversionServiceServicer):
             check_id(request.request_id, "request_id")
         with at("spec"):
             spec = await self._dispatcher.in_thread(lambda: convert.job_spec(request.spec, self._config.image_limits))
+        with _inputs_at("spec"):
             job_id, feed = await self._dispatcher.submit(spec)
+        if request.request_id:
+            logger.info("job %s: request %s", job_id, request.request_id)
         try:
             yield inversion.InvertResponse(accepted=inversion.InvertAccepted(job_id=job_id))
             async for event in feed.events():
@@ -61,7 +80,8 @@ class InversionServicer(inversion_grpc.InversionServiceServicer):
                     progress = convert.progress_to(event)
                     yield inversion.InvertResponse(sequence=event.sequence, progress=progress)
                 elif isinstance(event, Preview):
-                    yield inversion.InvertResponse(sequence=event.sequence, preview=convert.preview_to(event))
+                    preview = await self._dispatcher.in_thread(partial(convert.preview_to, event))
+                    yield inversion.InvertResponse(sequence=event.sequence, preview=preview)
                 elif isinstance(event, Finished):
                     yield await self._last(event)
         finally:
@@ -76,7 +96,7 @@ class InversionServicer(inversion_grpc.InversionServiceServicer):
         if not isinstance(result, JobResult):
             raise TypeError(f"an inversion ended in {type(result).__name__}")
         message = await self._dispatcher.in_thread(lambda: convert.result_to(result))
-        return checked_size(inversion.InvertResponse(sequence=event.sequence, result=message), self._config)
+        return inversion.InvertResponse(sequence=event.sequence, result=message)
 
 
 class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
@@ -101,16 +121,17 @@ class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
 
     async def Sample(self, request: generators.SampleRequest, context: Context) -> generators.SampleResponse:
         sampled = await self._dispatcher.ask(convert.sample_spec(request))
-        return checked_size(convert.sampled_to(sampled), self._config)
+        return await self._dispatcher.in_thread(lambda: convert.sampled_to(sampled))
 
     async def Encode(self, request: generators.EncodeRequest, context: Context) -> generators.EncodeResponse:
         limits = self._config.image_limits
         spec = await self._dispatcher.in_thread(lambda: convert.encode_spec(request, limits))
-        return checked_size(convert.encoded_to(await self._dispatcher.ask(spec)), self._config)
+        encoded = await self._dispatcher.ask(spec)
+        return await self._dispatcher.in_thread(lambda: convert.encoded_to(encoded))
 
     async def Decode(self, request: generators.DecodeRequest, context: Context) -> generators.DecodeResponse:
         decoded = await self._dispatcher.ask(convert.decode_spec(request))
-        return checked_size(convert.decoded_to(decoded), self._config)
+        return await self._dispatcher.in_thread(lambda: convert.decoded_to(decoded))
 
 
 class JobServicer(jobs_grpc.JobServiceServicer):
@@ -161,17 +182,3 @@ class ArtifactServicer(artifact_grpc.ArtifactServiceServicer):
 
 def _later(text: str) -> NoReturn:
     raise UnsupportedError(text)
-
-
-def checked_size(message: Any, config: ServerConfig) -> Any:
-    """`message`, if it may be sent.
-
-    Raises:
-        LimitError: it is over the limit; the text says what to do.
-    """
-    size = message.ByteSize()
-    if size > config.max_message_bytes:
-        limit = config.max_message_bytes
-        text = f"the answer has {size} bytes, at most {limit} can be sent; ask for fewer or smaller pictures"
-        raise LimitError(f"{text}, or set --max-message-mb")
-    return message
