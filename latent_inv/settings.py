@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import SpecError, unknown_name
@@ -87,13 +88,18 @@ def _checked(owner: Settings, item: Field[Any]) -> Any:
 
 def _checked_number(value: Any, kind: type, name: str, meta: Mapping[str, Any]) -> Any:
     accepted = describe_range(meta)
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise SpecError(f"must be a number, found {type(value).__name__}", field=name)
-    if not math.isfinite(float(value)):
-        raise SpecError(f"must be a finite number{accepted}, found {float(value)}", field=name)
-    if kind is int and int(value) != float(value):
-        raise SpecError(f"must be a whole number{accepted}, found {value}", field=name)
-    number = kind(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise SpecError(f"must be a number{accepted}, found {type(value).__name__}", field=name)
+    try:
+        # Whole numbers are compared as such: as floats, those above 2**53 would be rounded.
+        exact = int(value) if isinstance(value, Integral) else float(value)
+        if not math.isfinite(exact):
+            raise SpecError(f"must be a finite number{accepted}, found {exact}", field=name)
+        if kind is int and int(exact) != exact:
+            raise SpecError(f"must be a whole number{accepted}, found {exact}", field=name)
+        number = kind(exact)
+    except OverflowError:
+        raise SpecError(f"must be a number{accepted}, found one that is too large", field=name) from None
     low, high, above, below = meta["low"], meta["high"], meta["above"], meta["below"]
     if (
         (low is not None and number < low)
@@ -108,9 +114,14 @@ def _checked_number(value: Any, kind: type, name: str, meta: Mapping[str, Any]) 
 def describe_range(meta: Mapping[str, Any]) -> str:
     """Say the accepted range in words, e.g. " > 0 and ≤ 10 s"; empty if there is none."""
     signs = (("low", "≥"), ("above", ">"), ("high", "≤"), ("below", "<"))
-    ends = [f"{sign} {meta[key]:g}" for key, sign in signs if meta[key] is not None]
+    ends = [f"{sign} {_plain(meta[key])}" for key, sign in signs if meta[key] is not None]
     unit = f" {meta['unit']}" if meta["unit"] else ""
     return f" {' and '.join(ends)}{unit}" if ends else ""
+
+
+def _plain(number: float) -> str:
+    # Whole numbers are written out: the largest seed as 9.22e+18 would be another number.
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 _KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}

@@ -19,14 +19,13 @@ from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from .settings import Settings
 from .spec import (
+    DEFAULT_LOSSES,
     Adam,
     Budget,
     DecodeSpec,
     EncodeSpec,
     Identity,
     JobSpec,
-    Perceptual,
-    Pixel,
     Reporting,
     SampleSpec,
     Spec,
@@ -45,7 +44,7 @@ def invert(
     value_range: tuple[float, float] | None = None,
     start: str | Path | bytes | Latents | JobResult | None = None,
     perceptual: str = "stlpips-alex",
-    losses: Sequence[Settings] = (Pixel(), Perceptual()),
+    losses: Sequence[Settings] = DEFAULT_LOSSES,
     observation: Settings = Identity(),
     solver: Settings = Adam(),
     initialiser: Settings | None = None,
@@ -161,7 +160,7 @@ def decode(
 
 
 def sample(
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = (0,),
     generator: str = "faces",
     *,
     space: str = "",
@@ -172,7 +171,8 @@ def sample(
     threads: int | None = None,
 ) -> Sampled:
     """Draw latents from the prior and decode them, one a seed."""
-    spec = SampleSpec(seeds=tuple(seeds), generator=generator, space=space, height=height, width=width, dtype=dtype)
+    chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
 

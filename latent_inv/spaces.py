@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ShapeError
+from .errors import LatentsError, ShapeError
 from .types import Latents
 
 # ---- priors ------------------------------------------------------------------------------------
@@ -163,8 +163,11 @@ class Sphere(Constraint):
 
     def __call__(self, latents: Tensor) -> Tensor:
         flat = latents.flatten(1)
-        norm = flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        return (flat * (math.sqrt(flat.shape[1]) / norm)).reshape(latents.shape)
+        # Divided by the largest coordinate first, so that no square overflows or vanishes. The centre is equally far
+        # from all of the sphere and goes to the diagonal.
+        largest = flat.abs().amax(dim=1, keepdim=True)
+        flat = torch.where(largest > 0, flat / largest, torch.ones_like(flat))
+        return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
 
 
 class Simplex(Constraint):
@@ -176,10 +179,12 @@ class Simplex(Constraint):
     name = "simplex"
 
     def __call__(self, latents: Tensor) -> Tensor:
+        # The projection is the same for x and x + c; with 0 the largest, no sum below loses its last digits.
+        latents = latents - latents.amax(dim=-1, keepdim=True)
         ordered = latents.sort(dim=-1, descending=True).values
         excess = ordered.cumsum(dim=-1) - 1
         rank = torch.arange(1, latents.shape[-1] + 1, device=latents.device, dtype=latents.dtype)
-        support = (ordered * rank > excess).sum(dim=-1, keepdim=True)
+        support = (ordered * rank > excess).sum(dim=-1, keepdim=True).clamp_min(1)  # 0 for NaN
         threshold = excess.gather(-1, support - 1) / support
         return (latents - threshold).clamp_min(0)
 
@@ -240,8 +245,11 @@ class LatentSpace:
         """Refuse latents that are not of this space.
 
         Raises:
+            LatentsError: parts are missing or unknown.
             ShapeError: a shape differs, or the parts have different numbers of rows.
         """
+        if set(latents) != set(self.parts):
+            raise LatentsError(f"the parts are {', '.join(self.parts)}; found {', '.join(sorted(latents)) or 'none'}")
         rows = {tensor.shape[0] if tensor.dim() else 0 for tensor in latents.values()}
         for name, shape in self.shapes(size).items():
             found = tuple(latents[name].shape[1:])

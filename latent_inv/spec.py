@@ -7,8 +7,9 @@ the wire and on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from .errors import SpecError
@@ -55,6 +56,10 @@ class TotalVariation(Settings):
     """Mean absolute difference of neighbouring pixels (anisotropic), of the decoded picture."""
 
     weight: float = setting(1e-2, low=0, high=1e6, doc="Factor of this term in the sum.")
+
+
+#: pixels twice, since on the face GAN equal weights end 1 dB lower at the same perceptual distance
+DEFAULT_LOSSES: tuple[Settings, ...] = (Pixel(weight=2.0), Perceptual())
 
 
 # ---- observations: A ---------------------------------------------------------------------------
@@ -107,6 +112,10 @@ class Given(Settings):
     """Latents from an earlier result or of your own."""
 
     latents: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_latents(self.latents)
 
 
 # ---- the rest of a job -------------------------------------------------------------------------
@@ -166,7 +175,7 @@ class JobSpec(Settings):
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     crop: tuple[int, int, int, int] | None = None
     perceptual: str = setting("stlpips-alex", choices=PERCEPTUAL_METRICS, doc="Perceptual metric, for loss and report.")
-    losses: tuple[Settings, ...] = (Pixel(), Perceptual())
+    losses: tuple[Settings, ...] = DEFAULT_LOSSES
     observation: Settings = Identity()
     solver: Settings = Adam()
     initialiser: Settings = Seeds()
@@ -181,6 +190,11 @@ class JobSpec(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_picture(self.picture)
+        losses = (self.losses,) if isinstance(self.losses, Settings) else self.losses
+        if not isinstance(losses, (tuple, list)):
+            raise SpecError(f"must be a sequence of losses, found {type(losses).__name__}", field="losses")
+        object.__setattr__(self, "losses", tuple(losses))
         if not self.losses:
             raise SpecError("at least one loss is needed, found none", field="losses")
         kinds = [type(loss) for loss in self.losses]
@@ -195,7 +209,7 @@ class JobSpec(Settings):
         checks = (("observation", OBSERVATIONS), ("solver", SOLVERS), ("initialiser", INITIALISERS))
         for name, table in (("losses", LOSSES), *checks):
             value: Any = getattr(self, name)
-            for item in value if isinstance(value, tuple) else (value,):
+            for item in value if name == "losses" else (value,):
                 if type(item) not in table.values():
                     accepted = ", ".join(kind.__name__ for kind in table.values())
                     raise SpecError(f"accepted are settings of {accepted}, found {type(item).__name__}", field=name)
@@ -208,6 +222,10 @@ class DecodeSpec(Settings):
     latents: Mapping[str, np.ndarray]
     generator: str = setting("faces", doc="Name of the generator.")
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_latents(self.latents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +245,10 @@ class SampleSpec(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):
+            raise SpecError(f"must be a sequence of whole numbers, found {type(self.seeds).__name__}", field="seeds")
+        plain = (int(s) if isinstance(s, Integral) and not isinstance(s, bool) else s for s in self.seeds)
+        object.__setattr__(self, "seeds", tuple(plain))
         if not 1 <= len(self.seeds) <= MAX_SAMPLES:
             raise SpecError(f"1 to {MAX_SAMPLES} seeds are accepted, found {len(self.seeds)}", field="seeds")
         for seed in self.seeds:
@@ -244,6 +266,10 @@ class EncodeSpec(Settings):
     crop: tuple[int, int, int, int] | None = None
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_picture(self.picture)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeSpec(Settings):
@@ -253,6 +279,19 @@ class DescribeSpec(Settings):
 
 
 MAX_SAMPLES = 64
+
+
+def _check_picture(picture: object) -> None:
+    from .images import Picture
+
+    if not isinstance(picture, Picture):
+        raise SpecError(f"must be a Picture, as images.load gives it, found {type(picture).__name__}", field="picture")
+
+
+def _check_latents(latents: object) -> None:
+    if not isinstance(latents, Mapping) or not all(isinstance(name, str) for name in latents):
+        raise SpecError(f"must be a mapping part → array, found {type(latents).__name__}", field="latents")
+
 
 #: name on the wire and on the command line → settings class
 LOSSES: dict[str, type[Settings]] = {

@@ -12,7 +12,7 @@ from .shell import print_json, progress_bar, reporting_errors, stop_on_interrupt
 if TYPE_CHECKING:
     from latent_inv.result import JobResult
 
-LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel and perceptual."
+LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=2 and perceptual."
 
 
 def invert(

@@ -63,7 +63,8 @@ def test_curves_take_any_numbers_and_labels(tmp_path: Path) -> None:
     for name, case in cases.items():
         path = tmp_path / f"{name}.png"
         report.curves(path, xlabel="$\\frac{$", ylabel="y" * 300, title="日" * 300, **case)
-        assert load(path).pixels.shape[1:] == (506, 880)  # 8.0 × 4.6 inches of 110 pixels
+        height, width = load(path).pixels.shape[1:]
+        assert (width, abs(height - 506) <= 1) == (880, True)  # 8.0 × 4.6 inches of 110 pixels; versions round apart
     with pytest.raises(InputError):
         report.curves(tmp_path / "missing" / "a.png", {}, "x", "y")
     assert len(list(tmp_path.iterdir())) == len(cases)
