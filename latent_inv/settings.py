@@ -107,7 +107,7 @@ def _checked_number(value: Any, kind: type, name: str, meta: Mapping[str, Any]) 
         or (above is not None and number <= above)
         or (below is not None and number >= below)
     ):
-        raise SpecError(f"must be{accepted}, found {number}", field=name)
+        raise SpecError(f"must be{accepted}, found {str(number)[:40]}", field=name)
     return number
 
 

@@ -166,7 +166,7 @@ class Sphere(Constraint):
         # Divided by the largest coordinate first, so that no square overflows or vanishes. The centre is equally far
         # from all of the sphere and goes to the diagonal.
         largest = flat.abs().amax(dim=1, keepdim=True)
-        flat = torch.where(largest > 0, flat / largest, torch.ones_like(flat))
+        flat = torch.where(largest == 0, torch.ones_like(flat), flat / largest)
         return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
 
 
