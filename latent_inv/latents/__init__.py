@@ -12,7 +12,8 @@ sizes are compared with `Limits` before anything is allocated.
 from __future__ import annotations
 
 from .fit import check_origin, fit_latents
-from .read import LatentsFile, Limits, load_latents
+from .limits import Limits
+from .read import LatentsFile, load_latents
 from .write import FORMAT, save_latents
 
 __all__ = ["FORMAT", "LatentsFile", "Limits", "check_origin", "fit_latents", "load_latents", "save_latents"]

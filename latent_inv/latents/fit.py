@@ -49,8 +49,8 @@ def fit_latents(
 
 
 def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.ndarray:
-    array = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
-    if array.dtype == object or array.dtype.kind not in "fiub":
+    array = _plain(value, name)
+    if array.dtype.kind not in "fiub":
         raise LatentsError(f"must be numbers, found {array.dtype}", field=name)
     # An array of exactly the part's shape is one picture, also where its first side could be a row count.
     if array.shape == shape:
@@ -64,10 +64,20 @@ def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.nda
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         raise LatentsError(f"must be finite, found {array[index]} at {_text(index)}", field=name)
     with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(array, dtype=dtype)
+        cast = np.array(array, dtype=dtype, order="C")  # never the caller's own memory
     if not np.isfinite(cast).all():
         raise LatentsError(f"has values too large for {np.dtype(dtype).name}", field=name)
     return cast
+
+
+def _plain(value: Any, name: str) -> np.ndarray:
+    try:
+        if hasattr(value, "detach"):  # a tensor; numpy has no bfloat16, and float32 holds each of its values
+            value = value.detach().cpu()
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise LatentsError(f"must be an array of numbers, found {type(value).__name__}", field=name) from error
 
 
 def _hint(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -99,7 +109,9 @@ def check_origin(file: LatentsFile, *, generator: str, weights_sha256: str) -> t
     if file.generator != generator:
         text = f'they are latents of "{file.generator:.60}", asked for was "{generator:.60}"'
         raise LatentsError(text, field="latents")
-    if file.weights_sha256 and weights_sha256 and file.weights_sha256 != weights_sha256:
+    if not file.weights_sha256:
+        return (f"the file does not say which weights of {generator} its latents are of; taken as these",)
+    if weights_sha256 and file.weights_sha256 != weights_sha256:
         found, here = file.weights_sha256[:16], weights_sha256[:16]
         raise LatentsError(f"they were made with other weights of {generator}: {found}…, here {here}…", field="latents")
     return ()

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 
 import numpy as np
-from safetensors.numpy import save
 
 from latent_inv.errors import LatentsError
 from latent_inv.files import write_bytes
+
+from .safe import encode
 
 FORMAT = "latent_inv latents 1"
 
@@ -32,16 +33,22 @@ def save_latents(
     Returns:
         the bytes of the file.
     Raises:
-        LatentsError: no parts, or a value that is not finite.
+        LatentsError: no parts, parts of different n, no numbers in one, or one that is not finite.
         InputError: the folder does not exist or cannot be written.
     """
     if not latents:
         raise LatentsError("at least one part is needed, found none")
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(latents.items())}
+    arrays = {name: np.asarray(array) for name, array in sorted(latents.items())}
     for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or array.size == 0 or array.ndim == 0:
+            found = f"{array.dtype} of shape {list(array.shape)}"
+            raise LatentsError(f"must be numbers of shape [n, …], found {found}", field=name)
         if not np.isfinite(array).all():
             raise LatentsError("holds values that are not finite and is not saved", field=name)
-    metadata = {
+    if len({array.shape[0] for array in arrays.values()}) != 1:
+        found = ", ".join(f"{name} {array.shape[0]}" for name, array in arrays.items())
+        raise LatentsError(f"all parts need the same number of rows, found {found}")
+    own = {
         "format": FORMAT,
         "generator": generator,
         "space": space,
@@ -51,9 +58,8 @@ def save_latents(
             f"part.{name}": f"shape {list(array.shape)}, {array.dtype}, range {array.min():.6g} to {array.max():.6g}"
             for name, array in arrays.items()
         },
-        **(extra or {}),
     }
-    data: bytes = save(arrays, metadata)
+    data = encode(arrays, {**(extra or {}), **own})
     if path is not None:
         write_bytes(path, data)
     return data
