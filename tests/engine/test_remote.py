@@ -39,7 +39,7 @@ from tests.engine.helpers import job
 
 CATALOGUE = "tests.engine.awkward:TABLE"
 #: seconds after which a test is taken to hang
-PATIENCE = 60.0
+PATIENCE = 30.0
 
 _MAKERS: dict[str, Callable[[], EngineSeam]] = {
     "here": lambda: Engine(TABLE, place("cpu")),
@@ -369,6 +369,7 @@ def test_an_order_for_a_dead_worker_does_not_reach_the_next(
             time.sleep(0.01)
         thread.submit("other", job("slow", steps=10_000))  # starts the next one
         send(pipe, message)
+        events_until(thread, lambda events: len(events) >= 2)
 
     monkeypatch.setattr(thread, "_send", send_late)
     with pytest.raises(UnavailableError):
@@ -377,4 +378,5 @@ def test_an_order_for_a_dead_worker_does_not_reach_the_next(
     thread.cancel("other")
     events = until_finished(thread, "other")
     assert {event.job_id for event in events} == {"other"}
+    assert result(events, "other").outcome is Outcome.cancelled
     assert "the worker stops" in caplog.text
