@@ -20,8 +20,8 @@ def with_shortcuts(budget: Budget, **given: Any) -> Budget:
 
 def choose_start(
     start: Any, initialiser: Settings | None, generator: str, weights_sha256: Callable[[], str]
-) -> Settings:
-    """The initialiser for a start from saved latents, or the one given, or the default.
+) -> tuple[Settings, tuple[str, ...]]:
+    """The initialiser for a start from saved latents, or the one given, or the default; and warnings.
 
     Args:
         start: None, a file of latents, a mapping part → array, or an earlier result.
@@ -30,14 +30,17 @@ def choose_start(
         SpecError: both were given. LatentsError: the latents are of another generator.
     """
     if start is None:
-        return initialiser if initialiser is not None else Seeds()
+        return initialiser if initialiser is not None else Seeds(), ()
     if initialiser is not None:
         raise SpecError("start and initialiser exclude each other, found both", field="start")
-    return Given(latents=given_latents(start, generator, weights_sha256))
+    latents, warnings = given_latents(start, generator, weights_sha256)
+    return Given(latents=latents), warnings
 
 
-def given_latents(start: Any, generator: str, weights_sha256: Callable[[], str]) -> Mapping[str, Any]:
-    """Latents from a file, a mapping or an earlier result, checked to be of this generator.
+def given_latents(
+    start: Any, generator: str, weights_sha256: Callable[[], str]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Latents from a file, a mapping or an earlier result, checked to be of this generator; and warnings.
 
     Raises:
         LatentsError, SpecError: they are of another one.
@@ -45,9 +48,9 @@ def given_latents(start: Any, generator: str, weights_sha256: Callable[[], str])
     if isinstance(start, JobResult):
         if start.generator != generator:
             raise SpecError(f'must be a result of "{generator}", found one of "{start.generator}"', field="start")
-        return start.latents
+        return start.latents, ()
     if isinstance(start, Mapping):
-        return start
+        return start, ()
     file = start if isinstance(start, LatentsFile) else load_latents(start)
-    check_origin(file, generator=generator, weights_sha256=weights_sha256() if file.weights_sha256 else "")
-    return file.latents
+    known = weights_sha256() if file.weights_sha256 else ""
+    return file.latents, file.warnings + tuple(check_origin(file, generator=generator, weights_sha256=known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,9 @@ def make_spec(
     picture = load(image, value_range=value_range)
     if weight is not None:
         picture = with_weight(picture, weight)
-    chosen = choose_start(start, initialiser, generator, lambda: _weights_sha256(generator))
+    chosen, warnings = choose_start(start, initialiser, generator, lambda: _weights_sha256(generator))
+    if warnings:
+        picture = dataclasses.replace(picture, warnings=picture.warnings + warnings)
     return JobSpec(picture=picture, generator=generator, initialiser=chosen, **settings)
 
 
@@ -154,7 +157,7 @@ def decode(
     Raises:
         LatentsError: they are of another generator, or do not fit it.
     """
-    given = given_latents(latents, generator, lambda: _weights_sha256(generator))
+    given, _ = given_latents(latents, generator, lambda: _weights_sha256(generator))
     answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
     return answer
 

@@ -110,7 +110,7 @@ class AsyncClient:
     ) -> AsyncGenerator[Event, None]:
         """Progress and previews, and the result as the last value; leaving the loop cancels the job."""
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
-        request = invert_request(
+        request, warnings = invert_request(
             image,
             generator,
             weight=weight,
@@ -130,7 +130,7 @@ class AsyncClient:
                 async for message in call:
                     if message.HasField("accepted"):
                         job_id = message.accepted.job_id
-                    event = read_event(message, job_id)
+                    event = read_event(message, job_id, warnings)
                     if event is not None:
                         yield event
         finally:
@@ -142,7 +142,8 @@ class AsyncClient:
             return latents
         file = load_latents(latents)
         known = (await self.generator(generator)).weights_sha256 if file.weights_sha256 else ""
-        return given_latents(file, generator, lambda: known)
+        given_latents(file, generator, lambda: known)  # refuses latents of another generator
+        return file
 
     async def cancel(self, job_id: str) -> None:
         """Stop a running job within one step."""
@@ -179,7 +180,7 @@ class AsyncClient:
 
     async def decode(self, latents: Any, generator: str = "faces") -> Decoded:
         """Pictures of latents."""
-        given = given_latents(await self._given(latents, generator), generator, str)
+        given, _ = given_latents(await self._given(latents, generator), generator, str)
         request = generator_service_pb2.DecodeRequest(generator=generator, latents=convert.latents_to(given))
         check_size(request, self.max_message_bytes)
         with self._errors():

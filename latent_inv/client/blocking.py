@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from latent_inv import convert
@@ -122,7 +121,7 @@ class Client:
         Leaving the loop cancels the job.
         """
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
-        request = invert_request(
+        request, warnings = invert_request(
             image,
             generator,
             weight=weight,
@@ -145,7 +144,7 @@ class Client:
                     if stop is not None and not stopped and stop():
                         stopped = True
                         self.cancel(job_id)
-                    event = read_event(message, job_id)
+                    event = read_event(message, job_id, warnings)
                     if event is not None:
                         yield event
         finally:
@@ -194,9 +193,7 @@ class Client:
 
     def decode(self, latents: Any, generator: str = "faces") -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
-        given: Mapping[str, np.ndarray] = given_latents(
-            latents, generator, lambda: self.generator(generator).weights_sha256
-        )
+        given, _ = given_latents(latents, generator, lambda: self.generator(generator).weights_sha256)
         request = generator_service_pb2.DecodeRequest(generator=generator, latents=convert.latents_to(given))
         check_size(request, self.max_message_bytes)
         with self._errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -89,17 +90,18 @@ def invert_request(
     settings: dict[str, Any],
     weights_sha256: Callable[[], str],
     max_message_bytes: int,
-) -> inversion_service_pb2.InvertRequest:
-    """The request of `invert`'s arguments; ranges are checked here, before anything is sent.
+) -> tuple[inversion_service_pb2.InvertRequest, tuple[str, ...]]:
+    """The request and warnings of `invert`'s arguments; ranges are checked here, before anything is sent.
 
     Raises:
         LatentInvError: an argument is wrong, or the request is over the message limit.
     """
+    chosen, warnings = choose_start(start, initialiser, generator, weights_sha256)
     spec = JobSpec(
         # A stand-in: the picture itself travels as it is, and is decoded by the server alone.
         picture=Picture(np.zeros((3, 1, 1), np.float32)),
         generator=generator,
-        initialiser=choose_start(start, initialiser, generator, weights_sha256),
+        initialiser=chosen,
         budget=with_shortcuts(budget, **shortcuts),
         **settings,
     )
@@ -107,7 +109,7 @@ def invert_request(
     message = convert.job_message(spec, image_message(image, value_range, "image"), mask)
     request = inversion_service_pb2.InvertRequest(spec=message)
     check_size(request, max_message_bytes)
-    return request
+    return request, warnings
 
 
 def sample_request(
@@ -135,15 +137,18 @@ def check_size(message: Any, limit: int) -> None:
         raise LimitError(f"{text}, or raise max_message_bytes here and --max-message-mb there")
 
 
-def read_event(message: inversion_service_pb2.InvertResponse, job_id: str) -> Event | None:
-    """One message of the stream; None for what this version does not know."""
+def read_event(
+    message: inversion_service_pb2.InvertResponse, job_id: str, warnings: tuple[str, ...] = ()
+) -> Event | None:
+    """One message of the stream; None for what this version does not know. `warnings` join those of the result."""
     kind = message.WhichOneof("event")
     if kind == "progress":
         return convert.progress_from(message.progress, job_id, message.sequence)
     if kind == "preview":
         return convert.preview_from(message.preview, job_id, message.sequence)
     if kind == "result":
-        return convert.result_from(message.result)
+        result = convert.result_from(message.result)
+        return dataclasses.replace(result, warnings=result.warnings + warnings)
     return None
 
 
