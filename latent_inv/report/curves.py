@@ -66,12 +66,12 @@ def history_figure(history: Sequence[Step], best_step: int, *, perceptual: str =
 def curves(
     path: str | os.PathLike[str],
     series: Mapping[str, tuple[Any, Any]],
+    *,
     xlabel: str,
     ylabel: str,
-    *,
-    title: str = "",
+    log: bool = False,
     log_x: bool = False,
-    log_y: bool = False,
+    title: str = "",
 ) -> None:
     """Draw series into a PNG file; written whole or not at all.
 
@@ -80,15 +80,15 @@ def curves(
         series: label → (x, y), two sequences of one length. Points that are not finite, or not above 0 on a logarithmic
             axis, are left out.
         xlabel, ylabel: with units, e.g. "time (s)".
+        log: logarithmic y axis, where there is anything above 0; `log_x` the same for x.
         title: a line on top.
-        log_x, log_y: logarithmic axes, where there is anything above 0.
     Raises:
         InputError: the folder is missing or may not be written to.
     """
     figure = _figure(8.0, 4.6)
     axes = figure.add_subplot()
     lines = [(short(label, 50), x, y) for label, (x, y) in series.items()]
-    draw(axes, lines, log_x=log_x, log_y=log_y)
+    draw(axes, lines, log_x=log_x, log_y=log)
     dress(axes, xlabel, ylabel, legend=len(lines) > 1)
     if title:
         text = axes.set_title(short(title, 80), loc="left", fontsize=11, color=INK, family=FAMILY, weight="bold")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from latent_inv.errors import InputError
 from latent_inv.files import write_bytes
 from latent_inv.result import Step
 
@@ -19,30 +20,39 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
     Args:
         path: file to write; its folder must exist.
-        value: plain values, paths, numpy numbers and arrays. Numbers that are not finite become null, as JSON has none.
+        value: plain values, paths, numpy numbers and arrays; every number finite, as JSON has no other.
     Raises:
-        InputError: the folder is missing or may not be written to.
+        InputError: a number that is not finite (`field` is its place, e.g. "rows[3].loss"); or the folder is missing or
+            may not be written to.
         TypeError: a value of another kind.
     """
-    write_bytes(path, json_text(value).encode("utf-8"))
+    # Surrogates that are alone (file names that are not UTF-8) have no bytes of their own.
+    text = json.dumps(_plain(value, ""), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "replace"))
 
 
-def json_text(value: Any) -> str:
-    """The text that `write_json` writes; ends with a line break."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """Mappings, sequences and numbers as JSON has them; what is not finite becomes None."""
+def _plain(value: Any, place: str) -> Any:
+    """Mappings, sequences and numbers as JSON has them."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, f"{place}.{key}" if place else str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if hasattr(value, "tolist"):  # numpy numbers and arrays
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return _plain(value.tolist(), place)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"must be a finite number to be written as JSON, found {value}", field=place)
     return str(value) if isinstance(value, os.PathLike) else value
+
+
+def finite(value: Any) -> Any:
+    """The same with None in place of numbers that are not finite, for those who keep a place for "unknown"."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def history_csv(history: Sequence[Step]) -> str:

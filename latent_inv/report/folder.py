@@ -13,7 +13,7 @@ from latent_inv.errors import InputError
 from latent_inv.files import write_bytes
 
 from .curves import figure_png, history_figure
-from .files import history_csv, write_json
+from .files import finite, history_csv, write_json
 from .views import result_page, result_png
 
 if TYPE_CHECKING:
@@ -84,5 +84,6 @@ def _write(result: JobResult, folder: Path) -> JobResult:
     write_bytes(folder / FILES["history"], history)
     write_bytes(folder / FILES["history_csv"], history_csv(result.history).encode("utf-8"))
     write_bytes(folder / FILES["page"], result_page(result, comparison, history).encode("utf-8"))
-    write_json(folder / FILES["result"], result.to_json())
+    # A job that ran away may have no finite loss to tell; that must not cost its latents.
+    write_json(folder / FILES["result"], finite(result.to_json()))
     return result

@@ -11,7 +11,7 @@ import pytest
 from latent_inv import report
 from latent_inv.errors import InputError
 from latent_inv.images import load
-from latent_inv.report.curves import _thinned
+from latent_inv.report.axes import thinned
 from latent_inv.result import Metrics, Step
 from tests.report.helpers import history
 
@@ -55,8 +55,8 @@ def test_curves_take_any_numbers_and_labels(tmp_path: Path) -> None:
     cases: dict[str, dict[str, Any]] = {
         "empty": {"series": {}},
         "labels": {"series": {"_under": ([0, 1], [1, 2]), "$\\frac{": ([0, 1], [2, 3]), "日本": ([], [])}},
-        "strange": {"series": {"a": ([0, 1, np.nan], [np.nan, None, 1e308])}, "log_y": True, "log_x": True},
-        "zero": {"series": {"a": ([0.0], [0.0])}, "log_x": True, "log_y": True},
+        "strange": {"series": {"a": ([0, 1, np.nan], [np.nan, None, 1e308])}, "log": True, "log_x": True},
+        "zero": {"series": {"a": ([0.0], [0.0])}, "log_x": True, "log": True},
         "constant": {"series": {"a": ([1, 1], [1e-9, 1e-9])}, "log_x": True},
         "many": {"series": many},
     }
@@ -66,14 +66,14 @@ def test_curves_take_any_numbers_and_labels(tmp_path: Path) -> None:
         height, width = load(path).pixels.shape[1:]
         assert (width, abs(height - 506) <= 1) == (880, True)  # 8.0 × 4.6 inches of 110 pixels; versions round apart
     with pytest.raises(InputError):
-        report.curves(tmp_path / "missing" / "a.png", {}, "x", "y")
+        report.curves(tmp_path / "missing" / "a.png", {}, xlabel="x", ylabel="y")
     assert len(list(tmp_path.iterdir())) == len(cases)
 
 
 def test_long_curves_keep_their_peaks() -> None:
     y = np.ones(100_000)
     y[12_345], y[54_321], y[777] = 9.0, -9.0, np.nan
-    x, kept = _thinned(np.arange(100_000.0), y)
+    x, kept = thinned(np.arange(100_000.0), y)
     assert len(x) <= 4002
     assert (kept[x == 12_345], kept[x == 54_321]) == (9.0, -9.0)
     assert (x[0], x[-1]) == (0, 99_999)
