@@ -9,49 +9,12 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from .style import STYLE
+
 # What the page may load: pictures in it or beside it, and its own style; a text that slipped through could do nothing.
 _POLICY = (
     "default-src 'none'; img-src data: 'self' file:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-
-_STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f4f5f7; color: #1c2026;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 20px 48px; }
-h1 { font-size: 25px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 16px; margin: 0 0 12px; }
-.sub { color: #626a75; margin: 0 0 20px; overflow-wrap: anywhere; }
-section { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 18px 22px; margin: 0 0 16px; }
-section > :last-child { margin-bottom: 0; }
-p { margin: 0 0 10px; overflow-wrap: anywhere; }
-a { color: #0b62a8; }
-figure { margin: 0 0 12px; }
-figcaption { color: #626a75; font-size: 13px; margin-top: 4px; }
-img { max-width: 100%; height: auto; display: block; }
-img.pixels { image-rendering: pixelated; }
-.scroll { overflow-x: auto; margin: 0 0 12px; }
-table { border-collapse: collapse; font-size: 14px; }
-th, td { text-align: left; vertical-align: top; padding: 5px 22px 5px 0; border-top: 1px solid #eceef1; }
-tr:first-child > * { border-top: 0; }
-thead th { color: #626a75; font-weight: 600; border-bottom: 1px solid #d5d9df; }
-th[scope=row] { font-weight: 400; color: #626a75; white-space: nowrap; }
-td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-td.n { text-align: right; }
-pre { background: #f4f5f7; border-radius: 6px; padding: 10px 12px; margin: 0 0 12px; overflow-x: auto;
-  font: 13px/1.5 ui-monospace, Menlo, "DejaVu Sans Mono", monospace; }
-ul { margin: 0 0 12px; padding-left: 20px; overflow-wrap: anywhere; }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 0 0 12px; }
-.tile { background: #f4f5f7; border-radius: 8px; padding: 9px 16px; min-width: 110px; }
-.tile b { display: block; font-size: 20px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.tile span { color: #626a75; font-size: 13px; }
-.good, .bad, .note { border-left: 4px solid #1a7f4b; }
-.bad { border-left-color: #c0392b; }
-.note { border-left-color: #d99a00; }
-footer { color: #626a75; font-size: 13px; margin-top: 20px; }
-@media print { body { background: #fff; } section { break-inside: avoid; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -137,7 +100,7 @@ def page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{_text(title)}</h1>\n{sub}{body}{end}</main>\n</body>\n</html>\n"
     )
 

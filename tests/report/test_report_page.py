@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
 
 from latent_inv import report
+from latent_inv.report.style import STYLE
 from tests.report.helpers import FILES, HOSTILE, PLAIN_TAGS, read_html, result
 
 
@@ -52,3 +54,12 @@ def test_links_lead_nowhere_but_beside_the_page(path: str) -> None:
 def test_names_with_spaces_can_be_linked() -> None:
     text = report.page("t", [report.Section("s", [report.Image("a b#/ü?.png", "a")])])
     assert [attrs["src"] for tag, attrs in read_html(text).found if tag == "img"] == ["a%20b%23/%C3%BC%3F.png"]
+
+
+def test_every_colour_of_a_page_has_a_dark_one() -> None:
+    light, _, rest = STYLE.partition("@media screen and (prefers-color-scheme: dark)")
+    dark = rest[: rest.index("\n}\n")]
+    named = set(re.findall(r"var\((--\w+)\)", STYLE))
+    assert named <= set(re.findall(r"(--\w+):", light))
+    assert named <= set(re.findall(r"(--\w+):", dark))
+    assert STYLE in report.page("t", [])
