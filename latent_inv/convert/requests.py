@@ -8,7 +8,7 @@ from typing import Any
 from latent_inv import spec as specs
 from latent_inv.errors import ImageError, SpecError, at
 from latent_inv.images import Limits
-from latent_inv.v1 import data_pb2, generator_service_pb2, job_pb2
+from latent_inv.v1 import components_pb2, data_pb2, generator_service_pb2, job_pb2
 
 from .settings import read_component, read_fields, read_optional, write_component, write_fields
 from .tensors import image_from, latents_from, latents_to, weighted
@@ -19,8 +19,15 @@ COMPONENTS = {
     "solver": specs.SOLVERS,
     "initialiser": specs.INITIALISERS,
 }
+
+
+def _given(message: components_pb2.Given) -> dict[str, Any]:
+    with at("latents"):
+        return {"latents": latents_from(message.latents)}
+
+
 #: oneof field → what it carries beside plain fields
-_SPECIAL = {"given": lambda message: {"latents": latents_from(message.latents)}}
+_SPECIAL = {"given": _given}
 
 
 def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits()) -> specs.JobSpec:
