@@ -33,18 +33,20 @@ def read_npz(archive: zipfile.ZipFile, limits: Limits) -> dict[str, np.ndarray]:
         LatentsError: a member that is no array of numbers, two of one name, or damage.
         LimitError: too many arrays.
     """
-    members = archive.namelist()
+    members = archive.infolist()
     limits.check_parts(len(members))
     arrays: dict[str, np.ndarray] = {}
     for member in members:
-        what = f'"{member:.60}"'
-        name = member.removesuffix(".npy")
-        if name == member:
+        what = f'"{member.filename:.60}"'
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename:
             raise LatentsError(f"the archive holds {what}, which is no array", field="latents")
         if name in arrays:
             raise LatentsError(f"the archive holds {what} twice", field="latents")
         try:
-            content = archive.read(member)
+            # Read with a size: without one a member that says less than it unpacks to is unpacked as a whole.
+            with archive.open(member) as file:
+                content = file.read(member.file_size)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -88,5 +90,8 @@ def read_npy(data: bytes, what: str) -> np.ndarray:
     dtype, body = np.dtype(descr), data[begin + size :]
     if math.prod(shape) * dtype.itemsize != len(body):
         raise damaged
-    array = np.frombuffer(body, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    try:
+        array = np.frombuffer(body, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    except ValueError as error:  # sides beyond numpy's own limit, which an empty array may have
+        raise damaged from error
     return array.astype(dtype.newbyteorder("="), order="C")

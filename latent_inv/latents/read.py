@@ -128,7 +128,8 @@ def _torch(data: bytes, limits: Limits) -> dict[str, np.ndarray]:
     failures = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError)
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (*failures, AssertionError, OverflowError, OSError) as error:
+    # A warning (a pickle of an unknown version) where they are errors; filters are for the whole process, so not set here.
+    except (*failures, AssertionError, OverflowError, OSError, Warning) as error:
         raise more from error
     entries = {"": loaded} if isinstance(loaded, torch.Tensor) else loaded
     if not isinstance(entries, dict) or not all(isinstance(item, torch.Tensor) for item in entries.values()):
