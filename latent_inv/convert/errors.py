@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from google.protobuf import duration_pb2
+from collections.abc import Iterable
+
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from latent_inv import errors
@@ -58,8 +61,7 @@ def error_from(code: str, text: str, details: bytes | None) -> LatentInvError:
     kind = _BY_STATUS.get(code, errors.InternalError)
     field, retry_after, message = "", None, text
     if details:
-        status = status_pb2.Status.FromString(details)
-        for packed in status.details:
+        for packed in _details(details):
             info, bad, retry = (
                 error_details_pb2.ErrorInfo(),
                 error_details_pb2.BadRequest(),
@@ -72,6 +74,13 @@ def error_from(code: str, text: str, details: bytes | None) -> LatentInvError:
             elif packed.Unpack(retry):
                 retry_after = retry.retry_delay.ToMilliseconds() / 1000
     return kind(message, field=field, retry_after=retry_after)
+
+
+def _details(data: bytes) -> Iterable[any_pb2.Any]:
+    try:
+        return status_pb2.Status.FromString(data).details
+    except DecodeError:  # of a proxy; code and text are worth more than why they cannot be read
+        return ()
 
 
 def short(text: str, size: int = MAX_MESSAGE_CHARS) -> str:

@@ -46,7 +46,12 @@ def array_from(message: pb.Tensor) -> np.ndarray:
     if expected != len(message.data):
         text = f"{list(shape)} of {name} are {expected} bytes, found {len(message.data)}"
         raise ShapeError(text, field="data")
-    return np.frombuffer(message.data, dtype=dtype).reshape(shape)
+    if name == "bool" and message.data.strip(b"\0\1"):
+        raise SpecError("bytes of bool are 0 or 1, found another value", field="data")
+    try:
+        return np.frombuffer(message.data, dtype=dtype).reshape(shape)
+    except ValueError as error:  # no bytes at all, and a side that is beyond any array
+        raise ShapeError(f"there is no array of {list(shape)}", field="shape") from error
 
 
 def array_to(array: np.ndarray) -> pb.Tensor:
@@ -86,11 +91,18 @@ def latents_to(latents: Mapping[str, np.ndarray]) -> pb.Latents:
     parts = {}
     for name, latent in latents.items():
         with at(f"latents.{name!s:.60}"):
-            array = as_array(latent)
+            array = _array(latent)
             if array.dtype.kind != "f":
                 raise LatentsError(f"arrays of floats are accepted, found {array.dtype.name}")
             parts[name] = array_to(array)
     return pb.Latents(parts=parts)
+
+
+def _array(source: Any) -> np.ndarray:
+    try:
+        return as_array(source)
+    except ValueError as error:  # lists of different lengths
+        raise ShapeError(f"{type(source).__name__} is no array of numbers") from error
 
 
 def image_from(message: pb.Image, *, limits: Limits, field: str) -> Picture:
@@ -145,4 +157,4 @@ def image_to(source: Any, value_range: tuple[float, float] | None = None) -> pb.
     number: Any = enum_number(_VALUE_RANGE, name, "value_range")
     if isinstance(source, bytes):
         return pb.Image(encoded=source, value_range=number)
-    return pb.Image(tensor=array_to(as_array(source)), value_range=number)
+    return pb.Image(tensor=array_to(_array(source)), value_range=number)
