@@ -241,6 +241,17 @@ class LatentSpace:
         """Put every part back into its set."""
         return {name: self.parts[name].constraint(tensor) for name, tensor in latents.items()}
 
+    def check_dimensions(self, latents: Latents) -> None:
+        """Refuse parts with another number of dimensions; after this, their sides may be looked at.
+
+        Raises:
+            ShapeError: the part and what was found.
+        """
+        for name, part in self.parts.items():
+            if latents[name].dim() != len(part.shape) + 1:
+                found = _text(latents[name].shape)
+                raise ShapeError(f"expected {len(part.shape) + 1} dimensions, rows first, found [{found}]", field=name)
+
     def check(self, latents: Latents, size: tuple[int, int]) -> None:
         """Refuse latents that are not of this space.
 

@@ -112,11 +112,14 @@ _anything = st.one_of(
 @hypothesis_settings(deadline=None, database=None, derandomize=True, max_examples=300)
 @given(name=st.sampled_from([item.name for item in fields(Sample)]), value=_anything)
 def test_anything_is_accepted_within_range_or_refused_with_its_name(name: str, value: Any) -> None:
+    refused: SpecError | None = None
     try:
         made = Sample(**{name: value})
     except SpecError as error:
-        assert error.field == name
-        assert len(str(error)) < 300
+        refused = error
+    if refused is not None:
+        assert refused.field == name
+        assert len(str(refused)) < 300
         return
     accepted = {
         "rate": lambda v: isinstance(v, float) and 0 < v < 1,

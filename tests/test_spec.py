@@ -225,7 +225,7 @@ def test_no_torch_is_needed_to_ask() -> None:
     import sys
 
     code = (
-        "import sys, latent_inv.spec, latent_inv.result, latent_inv.errors, latent_inv.ask, latent_inv.engine.scheduler;"
+        "import sys, latent_inv.spec, latent_inv.result, latent_inv.ask, latent_inv.engine.scheduler;"
         "print('torch' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -67,8 +67,9 @@ class Generator(ABC):
         Raises:
             LatentsError, ShapeError: they are of none of the spaces.
         """
-        space = self.space_of(latents)
-        self.spaces[space].check(latents, self.picture_size(latents))
+        space = self.spaces[self.space_of(latents)]
+        space.check_dimensions(latents)
+        space.check(latents, self.picture_size(latents))
         return self._decode(latents)
 
     def encode(self, images: Tensor) -> Latents | None:
