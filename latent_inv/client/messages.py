@@ -120,7 +120,7 @@ def sample_request(
     Raises:
         SpecError: one is out of its range.
     """
-    chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
     spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width)
     return convert.sample_message(spec)
 

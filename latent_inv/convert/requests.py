@@ -70,7 +70,8 @@ def job_message(spec: specs.JobSpec, image: data_pb2.Image, weight: data_pb2.Ima
         settings = getattr(spec, name)
         inner: Any = write_component(settings, getattr(message, name), table)
         if isinstance(settings, specs.Given):
-            inner.latents.CopyFrom(latents_to(settings.latents))
+            with at(name):
+                inner.latents.CopyFrom(latents_to(settings.latents))
     for loss in spec.losses:
         write_component(loss, message.losses.add(), specs.LOSSES)
     write_fields(spec.budget, message.budget)
