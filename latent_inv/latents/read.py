@@ -128,7 +128,7 @@ def _torch(data: bytes, limits: Limits) -> dict[str, np.ndarray]:
     failures = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError)
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    # A warning (a pickle of an unknown version) where they are errors; filters are for the whole process, so not set here.
+    # Warning: torch warns of unknown pickle versions, which raises where warnings are errors.
     except (*failures, AssertionError, OverflowError, OSError, Warning) as error:
         raise more from error
     entries = {"": loaded} if isinstance(loaded, torch.Tensor) else loaded

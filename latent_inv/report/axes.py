@@ -20,6 +20,8 @@ _LEAST, _MOST = 1e-150, 1e150
 _BUCKETS = 2000
 #: Where a legend is put by looking at every point, up to so many of them.
 _LEGEND_POINTS = 4000
+#: A legend of so many characters fits into a row.
+_ROW_CHARACTERS = 80
 #: Up to so many points each is marked, so that a single one is seen.
 _MARKED_POINTS = 12
 
@@ -105,7 +107,8 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
 
 
-def dress(axes: Any, xlabel: str, ylabel: str, *, legend: bool) -> None:
+def dress(axes: Any, xlabel: str, ylabel: str, *, legend: bool, above: bool = False) -> None:
+    """Set labels, grid and legend; a short legend can stand in a row above, where it hides no line."""
     axes.set_facecolor("white")
     axes.grid(True, color=_GRID, linewidth=0.8, zorder=0)
     axes.grid(True, which="minor", color=_FINE_GRID, linewidth=0.6, zorder=0)
@@ -116,20 +119,22 @@ def dress(axes: Any, xlabel: str, ylabel: str, *, legend: bool) -> None:
     axes.tick_params(which="both", colors=SOFT, labelsize=9, labelfontfamily=FAMILY)
     for text in (axes.set_xlabel(short(xlabel, 80)), axes.set_ylabel(short(ylabel, 40))):
         text.set(color=INK, fontsize=10, family=FAMILY, parse_math=False)
-    lines = axes.get_lines()
+    lines = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
     if legend:
         many = len(lines) > 10
+        above = above and sum(len(line.get_label()) + 6 for line in lines) <= _ROW_CHARACTERS
         quick = sum(len(line.get_xdata()) for line in lines) <= _LEGEND_POINTS
         made = axes.legend(
             frameon=True,
             framealpha=0.85,
             edgecolor="none",
             facecolor="white",
-            loc="best" if quick else "upper right",
-            ncols=2 if many else 1,
+            loc="lower left" if above else "best" if quick else "upper right",
+            ncols=len(lines) if above else 2 if many else 1,
+            **({"bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0.2} if above else {}),
         )
         # However long it is, the axes keep their size.
-        made.set_in_layout(False)
+        made.set_in_layout(above)
         for text in made.get_texts():
             text.set(color=INK, fontsize=7 if many else 9, family=FAMILY, parse_math=False)
 

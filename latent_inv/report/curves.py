@@ -55,7 +55,7 @@ def history_figure(history: Sequence[Step], best_step: int, *, perceptual: str =
         draw(axes, lines, log_y=log)
         _mark_best(axes, lines[0], best_step, named=index == 0)
         last = index == len(panels) - 1
-        dress(axes, "steps" if last else "", label, legend=len(lines) > 1)
+        dress(axes, "steps" if last else "", label, legend=len(lines) > 1, above=True)
         axes.tick_params(labelbottom=last)
     if first is not None:
         _whole_steps(first, steps)

@@ -77,3 +77,13 @@ def test_long_curves_keep_their_peaks() -> None:
     assert len(x) <= 4002
     assert (kept[x == 12_345], kept[x == 54_321]) == (9.0, -9.0)
     assert (x[0], x[-1]) == (0, 99_999)
+
+
+def test_the_legend_of_a_history_hides_no_line() -> None:
+    figure = report.history_figure(history(6), 3)
+    figure.canvas.draw()
+    first = figure.axes[0]
+    box, legend = first.get_window_extent(), first.get_legend().get_window_extent()
+    assert legend.y0 >= box.y1 - 2  # pixels; its frame has no edge
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y1 <= figure.bbox.y1
