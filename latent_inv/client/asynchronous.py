@@ -30,7 +30,8 @@ from .messages import (
     Event,
     channel_options,
     check_size,
-    image_message,
+    decode_request,
+    encode_request,
     invert_request,
     read_event,
     sample_request,
@@ -172,16 +173,17 @@ class AsyncClient:
         space: str = "",
         height: int = 0,
         width: int = 0,
+        dtype: str = "float32",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
-        request = sample_request(seeds, generator, space, height, width)
+        request = sample_request(seeds, generator, space=space, height=height, width=width, dtype=dtype)
         with self._errors():
             return convert.sampled_from(await self._generators.Sample(request, timeout=self.timeout))
 
-    async def decode(self, latents: Any, generator: str = "faces") -> Decoded:
+    async def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents."""
         given, _ = given_latents(await self._given(latents, generator), generator, str)
-        request = generator_service_pb2.DecodeRequest(generator=generator, latents=convert.latents_to(given))
+        request = decode_request(given, generator, dtype)
         check_size(request, self.max_message_bytes)
         with self._errors():
             return convert.decoded_from(await self._generators.Decode(request, timeout=self.timeout))
@@ -194,14 +196,10 @@ class AsyncClient:
         space: str = "",
         crop: tuple[int, int, int, int] | None = None,
         value_range: tuple[float, float] | None = None,
+        dtype: str = "float32",
     ) -> Encoded:
         """Latents in one pass of the generator's encoder."""
-        request = generator_service_pb2.EncodeRequest(
-            generator=generator,
-            space=space,
-            image=image_message(image, value_range, "image"),
-            crop=None if crop is None else convert.crop_to(crop),
-        )
+        request = encode_request(image, generator, space=space, crop=crop, value_range=value_range, dtype=dtype)
         check_size(request, self.max_message_bytes)
         with self._errors():
             return convert.encoded_from(await self._generators.Encode(request, timeout=self.timeout))

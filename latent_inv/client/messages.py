@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -21,13 +21,15 @@ from latent_inv.images.arrays import is_tensor
 from latent_inv.images.load import read_file
 from latent_inv.result import JobResult, Preview, Progress
 from latent_inv.settings import Settings
-from latent_inv.spec import Budget, JobSpec, SampleSpec
+from latent_inv.spec import Budget, DecodeSpec, EncodeSpec, JobSpec, SampleSpec
 from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2
 
 #: largest message both ways, unless the server says otherwise
 MAX_MESSAGE_BYTES = 64 * 2**20
 Event = Progress | Preview | JobResult
 
+#: for specs on this side: the picture itself travels as it is, and is decoded by the server alone
+_STAND_IN = Picture(np.zeros((3, 1, 1), np.float32))
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 #: modes that no format has → the same picture in one that has
 _FULL = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}
@@ -98,8 +100,7 @@ def invert_request(
     """
     chosen, warnings = choose_start(start, initialiser, generator, weights_sha256)
     spec = JobSpec(
-        # A stand-in: the picture itself travels as it is, and is decoded by the server alone.
-        picture=Picture(np.zeros((3, 1, 1), np.float32)),
+        picture=_STAND_IN,
         generator=generator,
         initialiser=chosen,
         budget=with_shortcuts(budget, **shortcuts),
@@ -113,7 +114,7 @@ def invert_request(
 
 
 def sample_request(
-    seeds: int | Sequence[int], generator: str, space: str, height: int, width: int
+    seeds: int | Sequence[int], generator: str, *, space: str, height: int, width: int, dtype: str
 ) -> generator_service_pb2.SampleRequest:
     """The request of `sample`'s arguments.
 
@@ -121,8 +122,37 @@ def sample_request(
         SpecError: one is out of its range.
     """
     chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
-    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width)
+    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
     return convert.sample_message(spec)
+
+
+def decode_request(
+    latents: Mapping[str, np.ndarray], generator: str, dtype: str
+) -> generator_service_pb2.DecodeRequest:
+    """The request of `decode`'s arguments.
+
+    Raises:
+        SpecError, LatentsError: one cannot be sent.
+    """
+    return convert.decode_message(DecodeSpec(latents=latents, generator=generator, dtype=dtype))
+
+
+def encode_request(
+    image: Any,
+    generator: str,
+    *,
+    space: str,
+    crop: tuple[int, int, int, int] | None,
+    value_range: tuple[float, float] | None,
+    dtype: str,
+) -> generator_service_pb2.EncodeRequest:
+    """The request of `encode`'s arguments.
+
+    Raises:
+        SpecError, ImageError: one cannot be sent.
+    """
+    spec = EncodeSpec(picture=_STAND_IN, generator=generator, space=space, crop=crop, dtype=dtype)
+    return convert.encode_message(spec, image_message(image, value_range, "image"))
 
 
 def check_size(message: Any, limit: int) -> None:

@@ -24,16 +24,28 @@ from .answers import (
     sampled_from,
     sampled_to,
 )
-from .requests import crop_to, decode_spec, encode_spec, job_message, job_spec, sample_message, sample_spec
+from .requests import (
+    crop_to,
+    decode_message,
+    decode_spec,
+    encode_message,
+    encode_spec,
+    job_message,
+    job_spec,
+    sample_message,
+    sample_spec,
+)
 from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
 
 __all__ = [
     "array_from",
     "array_to",
     "crop_to",
+    "decode_message",
     "decode_spec",
     "decoded_from",
     "decoded_to",
+    "encode_message",
     "encode_spec",
     "encoded_from",
     "encoded_to",

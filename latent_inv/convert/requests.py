@@ -144,3 +144,19 @@ def encode_spec(message: generator_service_pb2.EncodeRequest, limits: Limits = L
     values = read_fields(message, specs.EncodeSpec)
     picture = image_from(message.image, limits=limits, field="image")
     return specs.EncodeSpec(picture=picture, crop=crop_from(message), **values)
+
+
+def decode_message(spec: specs.DecodeSpec) -> generator_service_pb2.DecodeRequest:
+    """The inverse of `decode_spec`."""
+    message = generator_service_pb2.DecodeRequest(latents=latents_to(spec.latents))
+    write_fields(spec, message)
+    return message
+
+
+def encode_message(spec: specs.EncodeSpec, image: data_pb2.Image) -> generator_service_pb2.EncodeRequest:
+    """The inverse of `encode_spec`; the picture goes as it is given, not as `spec.picture`."""
+    message = generator_service_pb2.EncodeRequest(image=image)
+    write_fields(spec, message)
+    if spec.crop is not None:
+        message.crop.CopyFrom(crop_to(spec.crop))
+    return message

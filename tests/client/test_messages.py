@@ -232,7 +232,7 @@ def test_sizes() -> None:
 @pytest.mark.parametrize("seeds", [(), (-1,), (2**63,), (1.5,), range(65), "7", None])
 def test_seeds(seeds: Any) -> None:
     with pytest.raises(SpecError) as caught:
-        sample_request(seeds, "toy", "", 0, 0)
+        sample_request(seeds, "toy", space="", height=0, width=0, dtype="float32")
     assert caught.value.field == "seeds"
 
 

@@ -279,7 +279,7 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
                 given=components_pb2.Given(latents=data_pb2.Latents(parts={"z": tensor(data=b"")}))
             )
         },
-        "spec.initialiser.given.parts.z.data",
+        "spec.initialiser.given.latents.parts.z.data",
     ),
     "weight of another size": ({"weight": data_pb2.Image(tensor=tensor())}, "spec.weight"),
     "weight that hides all": (
