@@ -58,6 +58,8 @@ def place(device: str = "auto", threads: int | None = None, lane_width: int | No
         SpecError: a name or number that makes no sense.
         UnsupportedError: a device that this machine does not have.
     """
+    if not isinstance(device, str):
+        raise SpecError(f"must be text, found {type(device).__name__}", field="device")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.split(":")[0]
@@ -67,9 +69,15 @@ def place(device: str = "auto", threads: int | None = None, lane_width: int | No
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UnsupportedError(f'this machine has no usable "{device}"; "cpu" always works', field="device") from error
-    most = max(1, os.cpu_count() or 1) * 4
-    if threads is not None and not 1 <= threads <= most:
-        raise SpecError(f"must be from 1 to {most} on this machine, found {threads}", field="threads")
-    if lane_width is not None and not 1 <= lane_width <= 256:
-        raise SpecError(f"must be from 1 to 256, found {lane_width}", field="lane_width")
+    _check_count(threads, max(1, os.cpu_count() or 1) * 4, "threads")
+    _check_count(lane_width, 256, "lane_width")
     return Placement(device, threads, lane_width or _BULK_LANE_WIDTH[kind])
+
+
+def _check_count(value: object, most: int, field: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(f"must be a whole number from 1 to {most}, found {value!r:.40}", field=field)
+    if not 1 <= value <= most:
+        raise SpecError(f"must be from 1 to {most} here, found {value}", field=field)
