@@ -1,0 +1,170 @@
+"""Servers and workers as real processes: started, stopped, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from latent_inv.client import AsyncClient, Client
+from latent_inv.engine.process import ProcessEngine
+from latent_inv.errors import CancelledError, UnavailableError
+from latent_inv.images import encode_png
+from latent_inv.result import Outcome, Progress
+from latent_inv.spec import Pixel
+from latent_inv_server.testing import running_server
+from tests.conftest import make_picture
+
+PNG = encode_png(make_picture(32, 32).pixels)
+PIXEL = (Pixel(),)
+#: seconds after which a test is taken to hang
+PATIENCE = 30.0
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.02)
+
+
+# ---- the worker of a server --------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_told_to_callers_and_replaced() -> None:
+    engine = ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
+
+    async def scenario() -> None:
+        async with running_server(engine) as application, AsyncClient(f"127.0.0.1:{application.port}") as client:
+            streams = [client.invert_stream(PNG, "slow", losses=PIXEL, steps=10_000, seed=n) for n in range(3)]
+            for stream in streams:
+                assert isinstance(await anext(stream), Progress)
+            first = engine.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            for stream in streams:
+                with pytest.raises(UnavailableError, match="the worker stopped") as caught:
+                    async for _ in stream:
+                        pass
+                assert caught.value.retry_after is not None, "a client may try again"
+            assert application.dispatcher.jobs <= 1, "but for the server's own look at the worker"
+            # The same call again is what it says to do.
+            result = await client.invert(PNG, "smooth", losses=PIXEL, steps=3)
+            assert (result.outcome, result.steps) == (Outcome.step_limit, 3)
+            assert engine.pid != first
+            assert await client.healthy()
+
+            # With nobody asking for anything, the worker comes back as well.
+            second = engine.pid
+            assert second is not None
+            os.kill(second, signal.SIGKILL)
+            end = time.monotonic() + PATIENCE
+            while engine.pid == second or not await client.healthy():
+                assert time.monotonic() < end
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "latent_inv.cli", "serve", "--device", "cpu", "--threads", "1", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def started(process: subprocess.Popen[str], port_file: Path) -> int:
+    wait_until(lambda: port_file.exists() or process.poll() is not None, "the server is ready")
+    assert process.poll() is None, process.communicate()
+    return int(port_file.read_text())
+
+
+@pytest.mark.slow
+def test_sigterm_ends_open_streams_and_the_worker(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    with serving("--port", "0", "--port-file", str(port_file)) as process:
+        port = started(process, port_file)
+        with Client(f"127.0.0.1:{port}") as client:
+            stream = client.invert_stream(PNG, "faces", losses=PIXEL, seconds=3600)
+            assert isinstance(next(stream), Progress)
+            workers = children(process.pid) if Path("/proc").exists() else set()
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises((UnavailableError, CancelledError)):
+                list(stream)
+        _, log = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, log
+        assert "Traceback" not in log
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the worker ends, too")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
+def test_a_killed_server_leaves_no_worker_and_no_port(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    port_file.write_text("1")
+    with serving("--port", "0", "--port-file", str(port_file)) as process:
+        wait_until(lambda: not port_file.exists(), "the port of an earlier run is removed")
+        port = started(process, port_file)
+        workers = children(process.pid)
+        assert workers
+        process.kill()
+        process.wait(PATIENCE)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the worker ends, too")
+        with (
+            Client(f"127.0.0.1:{port}", timeout=5) as client,
+            pytest.raises(UnavailableError, match="no server answers"),
+        ):
+            client.healthy()
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serving("--port", str(port), "--port-file", str(tmp_path / "port")) as process:
+            said, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4
+    assert said == ""
+    assert [line for line in log.splitlines() if "error:" in line] == [
+        f"error: port {port} on 127.0.0.1 is in use, or cannot be bound"
+    ]
+    assert "Traceback" not in log
+    assert not (tmp_path / "port").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--host", "0.0.0.0"], 2, "host: .*--allow-remote"),
+        (["--port", "70000"], 2, "port: must be from 0 to 65535, found 70000"),
+        (["--max-message-mb", "0"], 2, "max_message_bytes"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(arguments: list[str], code: int, text: str) -> None:
+    with serving(*arguments) as process:
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
+    assert len(log.splitlines()) == 1
+    assert re.search(text, log), log
