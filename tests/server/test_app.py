@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from latent_inv.client import AsyncClient, Client
+from latent_inv.engine.process import ProcessEngine
 from latent_inv.engine.thread import ThreadEngine
 from latent_inv.errors import InputError, InternalError, SpecError, UnavailableError, UnsupportedError
 from latent_inv.images import encode_png, load
@@ -233,6 +234,29 @@ def test_leaving_stops_the_real_engine_within_a_step() -> None:
         assert (await client.invert(png, "smooth", losses=(Pixel(),), steps=2)).steps == 2
 
     serve(engine, scenario)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced() -> None:
+    engine = ProcessEngine("cpu", 1, 4, "tests.toy:TOYS")
+    png = encode_png(make_picture(32, 32).pixels)
+
+    async def scenario(application: Application, client: AsyncClient) -> None:
+        stream = client.invert_stream(png, "smooth", losses=(Pixel(),), steps=1_000_000)
+        await anext(stream)
+        first = engine.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(UnavailableError, match="try again") as caught:
+            async for _ in stream:
+                pass
+        assert caught.value.retry_after is not None
+        assert application.dispatcher.jobs == 0
+        # Nobody asks for anything, and it gets well all the same.
+        await until(lambda: engine.alive and engine.pid != first, seconds=60)
+        assert (await client.invert(png, "smooth", losses=(Pixel(),), steps=2)).steps == 2
+
+    serve(engine, scenario, seconds=120)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ PNG = encode_png(make_picture(32, 32).pixels)
 PIXEL = (Pixel(),)
 #: seconds after which a test is taken to hang
 PATIENCE = 30.0
+HAS_PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list children")
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
@@ -58,20 +59,13 @@ def test_a_killed_worker_is_told_to_callers_and_replaced() -> None:
                         pass
                 assert caught.value.retry_after is not None, "a client may try again"
             assert application.dispatcher.jobs <= 1, "but for the server's own look at the worker"
-            # The same call again is what it says to do.
-            result = await client.invert(PNG, "smooth", losses=PIXEL, steps=3)
-            assert (result.outcome, result.steps) == (Outcome.step_limit, 3)
-            assert engine.pid != first
-            assert await client.healthy()
-
-            # With nobody asking for anything, the worker comes back as well.
-            second = engine.pid
-            assert second is not None
-            os.kill(second, signal.SIGKILL)
+            # With nobody asking for anything, the worker comes back.
             end = time.monotonic() + PATIENCE
-            while engine.pid == second or not await client.healthy():
+            while engine.pid == first or not await client.healthy():
                 assert time.monotonic() < end
                 await asyncio.sleep(0.05)
+            result = await client.invert(PNG, "smooth", losses=PIXEL, steps=3)
+            assert (result.outcome, result.steps) == (Outcome.step_limit, 3)
 
     asyncio.run(scenario())
 
@@ -90,7 +84,9 @@ def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def children(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    """Of all its threads."""
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return {int(child) for text in lists for child in text.split()}
 
 
 def started(process: subprocess.Popen[str], port_file: Path) -> int:
@@ -100,6 +96,7 @@ def started(process: subprocess.Popen[str], port_file: Path) -> int:
 
 
 @pytest.mark.slow
+@HAS_PROC
 def test_sigterm_ends_open_streams_and_the_worker(tmp_path: Path) -> None:
     port_file = tmp_path / "port"
     with serving("--port", "0", "--port-file", str(port_file)) as process:
@@ -107,7 +104,8 @@ def test_sigterm_ends_open_streams_and_the_worker(tmp_path: Path) -> None:
         with Client(f"127.0.0.1:{port}") as client:
             stream = client.invert_stream(PNG, "faces", losses=PIXEL, seconds=3600)
             assert isinstance(next(stream), Progress)
-            workers = children(process.pid) if Path("/proc").exists() else set()
+            workers = children(process.pid)
+            assert workers
             process.send_signal(signal.SIGTERM)
             with pytest.raises((UnavailableError, CancelledError)):
                 list(stream)
@@ -118,7 +116,7 @@ def test_sigterm_ends_open_streams_and_the_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
+@HAS_PROC
 def test_a_killed_server_leaves_no_worker_and_no_port(tmp_path: Path) -> None:
     port_file = tmp_path / "port"
     port_file.write_text("1")
@@ -154,17 +152,8 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
     assert not (tmp_path / "port").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        (["--host", "0.0.0.0"], 2, "host: .*--allow-remote"),
-        (["--port", "70000"], 2, "port: must be from 0 to 65535, found 70000"),
-        (["--max-message-mb", "0"], 2, "max_message_bytes"),
-    ],
-)
-def test_settings_are_checked_before_anything_starts(arguments: list[str], code: int, text: str) -> None:
-    with serving(*arguments) as process:
+def test_settings_are_checked_before_anything_starts() -> None:
+    with serving("--host", "0.0.0.0") as process:
         _, log = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code
-    assert len(log.splitlines()) == 1
-    assert re.search(text, log), log
+    assert process.returncode == 2
+    assert re.fullmatch(r"error: host: .*--allow-remote\n", log), log
