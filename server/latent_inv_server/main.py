@@ -37,6 +37,9 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if config.port_file is not None:
+        # One of an earlier run would be read before this server is there.
+        config.port_file.unlink(missing_ok=True)
     engine = await asyncio.to_thread(ProcessEngine, config.device, config.threads, config.lane_width)
     application = Application(config, engine)
     try:
@@ -44,12 +47,12 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
     except BaseException:
         await asyncio.to_thread(engine.close)
         raise
-    if config.port_file is not None:
-        write_bytes(config.port_file, f"{application.port}\n".encode())
-    logger.info("serving on %s:%d", config.host, application.port)
-    if on_ready is not None:
-        on_ready(application.port)
     try:
+        if config.port_file is not None:
+            write_bytes(config.port_file, f"{application.port}\n".encode())
+        logger.info("serving on %s:%d", config.host, application.port)
+        if on_ready is not None:
+            on_ready(application.port)
         await stop.wait()
         logger.info("stopping")
     finally:
