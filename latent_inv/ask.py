@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import SpecError
+from .errors import LatentsError, SpecError
 from .latents import LatentsFile, check_origin, load_latents
 from .result import JobResult
 from .settings import Settings
@@ -14,7 +15,13 @@ from .spec import Budget, Given, Seeds
 
 
 def with_shortcuts(budget: Budget, **given: Any) -> Budget:
-    """`budget` with the fields that were given beside it."""
+    """`budget` with the fields that were given beside it.
+
+    Raises:
+        SpecError: a field out of its range, or something else for a budget.
+    """
+    if not isinstance(budget, Budget):
+        raise SpecError(f"must be a Budget, found {type(budget).__name__}", field="budget")
     return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -51,6 +58,9 @@ def given_latents(
         return start.latents, ()
     if isinstance(start, Mapping):
         return start, ()
+    if not isinstance(start, (LatentsFile, str, os.PathLike, bytes)):
+        accepted = "a path, the bytes of a file, a mapping part → array, an earlier result"
+        raise LatentsError(f"found {type(start).__name__}; accepted: {accepted}", field="latents")
     file = start if isinstance(start, LatentsFile) else load_latents(start)
     known = weights_sha256() if file.weights_sha256 else ""
     return file.latents, file.warnings + tuple(check_origin(file, generator=generator, weights_sha256=known))

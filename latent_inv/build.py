@@ -87,17 +87,25 @@ def fit_picture(
     return fitted, (placement.height, placement.width)
 
 
+def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> tuple[str, Picture, tuple[int, int]]:
+    """All of a job that can be checked without weights: the name of its space, and its picture as in `fit_picture`.
+
+    Raises:
+        LatentInvError: the field, what was found, and what is accepted.
+    """
+    space = spec.space or kind.default_space
+    if space not in kind.spaces:
+        raise unknown_name("space", space, list(kind.spaces), field="space")
+    return (space, *fit_picture(kind, spec.picture, spec.crop))
+
+
 def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress | None = None) -> Job:
     """Check everything about `spec` and load what it needs.
 
     Raises:
         LatentInvError: the field, what was found, and what is accepted.
     """
-    kind = catalogue.find(spec.generator)
-    space_name = kind.default_space if not spec.space else spec.space
-    if space_name not in kind.spaces:
-        raise unknown_name("space", space_name, list(kind.spaces), field="space")
-    picture, visible = fit_picture(kind, spec.picture, spec.crop)
+    space_name, picture, visible = fit_job(spec, catalogue.find(spec.generator))
     solver = SOLVERS[type(spec.solver)](spec.solver)
     generator = catalogue.load(spec.generator, spec.dtype, progress)
     metric = load_metric(spec.perceptual, device=catalogue.placement.torch_device, dtype=DTYPES[spec.dtype])

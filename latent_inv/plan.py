@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, build_job, split
+from latent_inv.build import Job, build_job, fit_job, split
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.run import step_limit
@@ -32,7 +32,8 @@ class Plan:
     Attributes:
         seconds: estimate of the whole job; None if weights must be fetched first.
         memory_mb: networks, target features and everything that one step keeps for the backward pass.
-        fetch_mb: what must be downloaded first.
+        fetch: names of the weights that must be downloaded first.
+        fetch_mb: how much that is, as far as it is stated.
     """
 
     generator: str
@@ -49,6 +50,7 @@ class Plan:
     seconds: float | None
     step_ms: float | None
     memory_mb: float | None
+    fetch: tuple[str, ...]
     fetch_mb: float
     warnings: tuple[str, ...]
 
@@ -64,8 +66,9 @@ class Plan:
             f"solver      {self.solver}, at most {self.steps} steps",
             f"losses      {', '.join(self.losses)}; metric {self.perceptual}",
         ]
-        if self.fetch_mb:
-            lines.append(f"fetch       {self.fetch_mb:.0f} MB of weights first; then time and memory can be estimated")
+        if self.seconds is None or self.step_ms is None or self.memory_mb is None:
+            size = f", {self.fetch_mb:.0f} MB" if self.fetch_mb else ""
+            lines.append(f"fetch       {', '.join(self.fetch)}{size} first; then time and memory can be estimated")
         else:
             lines.append(f"time        about {self.seconds:.1f} s ({self.step_ms:.0f} ms a step)")
             lines.append(f"memory      about {self.memory_mb:.0f} MB")
@@ -80,7 +83,7 @@ def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chos
     """
     spec = make_spec(image, **chosen)
     engine = Engine(GENERATORS, place(device, threads))
-    kind = engine.catalogue.find(spec.generator)
+    space, picture, _ = fit_job(spec, engine.catalogue.find(spec.generator))
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)
     limit = step_limit(spec)
@@ -91,21 +94,22 @@ def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chos
         seconds = min(seconds, spec.budget.seconds)
     return Plan(
         generator=spec.generator,
-        space=spec.space or kind.default_space,
+        space=space,
         device=engine.placement.device,
         dtype=spec.dtype,
         solver=_text(spec.solver),
         start=_text(spec.initialiser),
         losses=tuple(_text(loss) for loss in spec.losses),
         perceptual=spec.perceptual,
-        rows=1 if job is None else len(job.starts),
+        rows=getattr(spec.initialiser, "count", 1) if job is None else len(job.starts),
         lane_width=spec.lane_width or 1 if job is None else job.width,
         steps=limit,
         seconds=seconds,
         step_ms=None if step_seconds is None else step_seconds * 1000,
         memory_mb=None if job is None else _memory(job) / 1e6,
+        fetch=tuple(missing),
         fetch_mb=sum((ASSETS[name].size or 0) for name in missing) / 1e6,
-        warnings=() if job is None else job.warnings,
+        warnings=tuple(picture.warnings) if job is None else job.warnings,
     )
 
 

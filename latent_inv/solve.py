@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_start, given_latents, with_shortcuts
+from .build import fit_job
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
@@ -106,6 +107,7 @@ def invert(
         lane_width=lane_width,
     )
     engine = Engine(GENERATORS, place(device, threads))
+    fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
     engine.catalogue.load(generator, spec.dtype, on_load)
     load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)
 

@@ -24,11 +24,14 @@ def parse(text: str, table: Mapping[str, type[Settings]], field: str) -> Setting
     values: dict[str, Any] = {}
     for pair in filter(None, (part.strip() for part in rest.split(","))):
         key, equals, value = pair.partition("=")
+        key = key.strip()
         if key not in known:
             raise unknown_name(f"setting of {name}", key, list(known), field=f"{field}.{name}")
+        if key in values:
+            raise SpecError("is given twice", field=f"{field}.{name}.{key}")
         if not equals:
             raise SpecError(f'expected {key}=value, found "{pair:.40}"', field=f"{field}.{name}.{key}")
-        values[key] = _value(value, kind_of(known[key]), f"{field}.{name}.{key}")
+        values[key] = _value(value.strip(), kind_of(known[key]), f"{field}.{name}.{key}")
     try:
         return kind(**values)
     except SpecError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,16 +119,18 @@ def invert(
 
 
 def check_folder(folder: Path) -> None:
-    """Fail before the work if the result could not be written after it.
+    """Fail before the work if the result could not be written after it. Makes nothing: the work may be refused yet.
 
     Raises:
-        SpecError: there is a file of that name.
+        SpecError: there is a file of that name, or nothing may be written there.
     """
     from latent_inv.errors import SpecError
 
-    if folder.exists() and not folder.is_dir():
-        raise SpecError(f'"{folder.name}" is a file, a folder is needed', field="out")
-    folder.mkdir(parents=True, exist_ok=True)
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise SpecError(f'"{nearest.name}" is a file, a folder is needed', field="out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SpecError(f'"{nearest.name}" may not be written to', field="out")
 
 
 def exit_code(result: JobResult) -> int:

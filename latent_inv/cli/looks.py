@@ -30,6 +30,9 @@ def decode(
         from latent_inv.images import write_png
         from latent_inv.latents import check_origin, load_latents
 
+        from .invert import check_folder
+
+        check_folder(out.parent if out.suffix else out)
         file = load_latents(latents)
         name = generator or file.generator or "faces"
         if server:
@@ -87,6 +90,7 @@ def sample(
             from latent_inv.solve import sample as sample_here
 
             drawn = sample_here(chosen, device=device, **wanted)
+        out.mkdir(parents=True, exist_ok=True)
         files = []
         for index, seed in enumerate(drawn.seeds):
             write_png(out / f"{seed}.png", drawn.images[index])
