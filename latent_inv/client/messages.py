@@ -28,6 +28,9 @@ from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2
 MAX_MESSAGE_BYTES = 64 * 2**20
 Event = Progress | Preview | JobResult
 
+#: how gRPC's texts begin where there was no connection; all others are of one that ended
+_NO_CONNECTION = ("failed to connect", "errors resolving", "DNS resolution failed", "connections to all backends")
+
 #: for specs on this side: the picture itself travels as it is, and is decoded by the server alone
 _STAND_IN = Picture(np.zeros((3, 1, 1), np.float32))
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -184,7 +187,7 @@ def read_event(
 
 def typed(error: grpc.RpcError, address: str) -> LatentInvError:
     """The error of a failed call as the server raised it; fields are named as the arguments here."""
-    code = error.code().name if hasattr(error, "code") else "UNAVAILABLE"
+    code = error.code().name if hasattr(error, "code") else "UNKNOWN"
     text = (error.details() if hasattr(error, "details") else "") or ""
     trailers: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     details = next((value for key, value in trailers or () if key == "grpc-status-details-bin"), None)
@@ -192,8 +195,10 @@ def typed(error: grpc.RpcError, address: str) -> LatentInvError:
         typed = error_from(code, text, details)
         typed.field = typed.field.removeprefix("spec.")
         return typed
-    if code == "UNAVAILABLE":
+    if code == "UNAVAILABLE" and text.startswith(_NO_CONNECTION):
         return UnavailableError(f"no server answers at {address}; start one with: latent-inv serve", retry_after=1)
+    if code == "UNAVAILABLE":
+        return UnavailableError(f"the server at {address} ended the call: it stopped, or the line broke", retry_after=1)
     if code == "DEADLINE_EXCEEDED":
         return DeadlineError("there was no answer within the timeout; give more time or a smaller budget")
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:

@@ -1,0 +1,37 @@
+"""A server that stops in the middle of a call is not one that never was."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from latent_inv.client import AsyncClient, Client
+from latent_inv.errors import UnavailableError
+from latent_inv.result import Progress
+from latent_inv_server.testing import running_server
+from tests.server.fake import PNG, FakeEngine
+
+
+def test_a_server_that_stops_is_said_to_have_stopped() -> None:
+    async def scenario() -> None:
+        async with running_server(FakeEngine()) as application:
+            where = f"127.0.0.1:{application.port}"
+            client, blocking = AsyncClient(where), Client(where)
+            stream, iterator = client.invert_stream(PNG, "forever"), blocking.invert_stream(PNG, "forever")
+            assert isinstance(await anext(stream), Progress)
+            assert isinstance(await asyncio.to_thread(next, iterator), Progress)
+        with pytest.raises(UnavailableError, match=f"the server at {where} ended the call") as caught:
+            async for _ in stream:
+                pass
+        assert caught.value.retry_after is not None
+        with pytest.raises(UnavailableError, match=f"the server at {where} ended the call"):
+            await asyncio.to_thread(list, iterator)
+        with pytest.raises(UnavailableError, match=f"no server answers at {where}"):
+            await client.healthy()
+        with pytest.raises(UnavailableError, match=f"no server answers at {where}"):
+            await asyncio.to_thread(blocking.healthy)
+        await client.close()
+        blocking.close()
+
+    asyncio.run(scenario())
