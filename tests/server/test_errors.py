@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from latent_inv import errors
 from latent_inv.client import AsyncClient
-from latent_inv.errors import MAX_MESSAGE_CHARS, InternalError, LatentInvError, NotFoundError, SpecError
+from latent_inv.errors import MAX_MESSAGE_CHARS, InternalError, LatentInvError, LimitError, NotFoundError, SpecError
 from latent_inv.v1 import components_pb2, data_pb2, inversion_service_pb2, job_pb2
 from latent_inv_server.app import Application
 from tests.server.fake import PNG, FakeEngine, UnprintableError, serve
@@ -137,6 +137,22 @@ def test_the_status_on_the_wire() -> None:
     engine = FakeEngine()
     serve(engine, scenario)
     assert engine.submitted == [], "refused before it was queued"
+
+
+def test_what_is_no_field_s_fault_names_none() -> None:
+    request = inversion_service_pb2.InvertRequest(
+        spec=job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="refused")
+    )
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        error = await raw(client, "/latent_inv.v1.InversionService/Invert", "us", request.SerializeToString())
+        assert error is not None
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        retry = error_details_pb2.RetryInfo()
+        assert details(error).details[1].Unpack(retry), "and no BadRequest before it"
+        assert retry.retry_delay.ToMilliseconds() == 2000
+
+    serve(FakeEngine(error=LimitError("full", retry_after=2)), scenario)
 
 
 def test_long_texts_are_cut() -> None:
