@@ -1,0 +1,111 @@
+"""What a job would do, said beforehand; and that it is so."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import latent_inv
+from latent_inv.errors import LatentInvError
+from latent_inv.plan import plan
+from latent_inv.spec import Adam, BestOf, Budget, LatentPrior, Pixel, PriorMean, Seeds
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+
+
+def made(**settings: Any) -> Any:
+    return plan(PICTURE, device="cpu", **{"losses": (Pixel(),), **settings})
+
+
+def test_it_says_what_is_done() -> None:
+    budget = Budget(steps=3)
+    chosen: dict[str, Any] = {"losses": (Pixel(kind="l1"), LatentPrior()), "solver": Adam(learning_rate=0.1)}
+    planned = made(budget=budget, initialiser=Seeds(count=3), **chosen)
+    done = latent_inv.invert(PICTURE, budget=budget, initialiser=Seeds(count=3), **chosen)
+    assert (planned.generator, planned.space, planned.dtype) == (done.generator, done.space, done.dtype)
+    assert (planned.device, planned.lane_width, planned.perceptual) == (done.device, done.lane_width, done.perceptual)
+    assert planned.steps == done.steps == 3
+    assert planned.rows == 3
+    assert "learning_rate=0.1" in planned.solver
+    assert len(planned.losses) == 2
+
+
+def test_it_is_plain() -> None:
+    planned = made()
+    assert json.loads(json.dumps(planned.to_json(), allow_nan=False))["generator"] == "faces"
+    for word in ("faces", "Adam", "200 steps", "Pixel", "stlpips-alex", "ms a step", "MB"):
+        assert word in planned.describe()
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({"budget": Budget(steps=10)}, 11),
+        ({"budget": Budget(steps=10), "initialiser": Seeds(count=5)}, 5 * 11),
+        ({"budget": Budget(steps=10), "initialiser": Seeds(count=5), "lane_width": 4}, 2 * 11),
+        ({"budget": Budget(steps=10), "initialiser": BestOf(count=5)}, 5 + 10),
+        ({"budget": Budget(steps=0), "initialiser": PriorMean()}, 1),
+    ],
+)
+def test_seconds_are_those_of_all_calls(settings: dict[str, Any], calls: int) -> None:
+    planned = made(**settings)
+    assert planned.seconds == pytest.approx(planned.step_ms / 1000 * calls)
+
+
+def test_seconds_are_at_most_the_budget() -> None:
+    assert made(budget=Budget(seconds=0.5)).seconds == 0.5
+
+
+def test_memory_counts_parameters_rows_and_the_graph() -> None:
+    """The generator alone has 3.6 million numbers; float64 doubles it; features and the graph of LPIPS come on top."""
+    single, double = made().memory_mb, made(dtype="float64").memory_mb
+    assert single > 3.5 * 4
+    assert double == pytest.approx(2 * single, rel=0.05)
+    full = made(losses=(Pixel(), latent_inv.Perceptual())).memory_mb
+    assert full > single + 5
+    assert made(initialiser=Seeds(count=50)).memory_mb > single
+
+
+def test_a_plan_leaves_no_trace_in_the_result() -> None:
+    before = latent_inv.invert(PICTURE, losses=Pixel(), steps=2)
+    made()
+    after = latent_inv.invert(PICTURE, losses=Pixel(), steps=2)
+    assert np.array_equal(before.latents["z"], after.latents["z"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"generator": "facs"}, "generator"),
+        ({"space": "w"}, "space"),
+        ({"crop": (0, 0, 99, 99)}, "crop"),
+        ({"seed": -1}, "seed"),
+        ({"perceptual": "lpips"}, "perceptual"),
+    ],
+)
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_invert_refuses_is_refused(
+    settings: dict[str, Any], field: str, offline: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """With and without the weights."""
+    if offline:
+        monkeypatch.setenv("LATENT_INV_OFFLINE", "1")
+        monkeypatch.setenv("LATENT_INV_CACHE", str(tmp_path))
+    with pytest.raises(LatentInvError) as caught:
+        made(**settings)
+    assert caught.value.field == field
+
+
+def test_weights_that_are_not_here_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("LATENT_INV_OFFLINE", "1")
+    monkeypatch.setenv("LATENT_INV_CACHE", str(tmp_path))
+    planned = made(initialiser=Seeds(count=4))
+    assert planned.fetch == ("faces", "stlpips-alex")
+    assert planned.rows == 4
+    assert (planned.seconds, planned.step_ms, planned.memory_mb) == (None, None, None)
+    assert 20 < planned.fetch_mb < 30
+    unknown = made(perceptual="lpips-squeeze")
+    assert "squeezenet1_1" in unknown.describe()
