@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from typer.testing import CliRunner
 
-from latent_inv.client import AsyncClient, Client
-from latent_inv.engine.process import ProcessEngine
+from latent_inv.cli import app
+from latent_inv.client import AsyncClient
 from latent_inv.engine.thread import ThreadEngine
 from latent_inv.errors import InputError, InternalError, SpecError, UnavailableError, UnsupportedError
 from latent_inv.images import encode_png, load
@@ -236,45 +236,17 @@ def test_leaving_stops_the_real_engine_within_a_step() -> None:
     serve(engine, scenario)
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_is_replaced() -> None:
-    engine = ProcessEngine("cpu", 1, 4, "tests.toy:TOYS")
-    png = encode_png(make_picture(32, 32).pixels)
+def test_the_command_says_where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: list[ServerConfig] = []
 
-    async def scenario(application: Application, client: AsyncClient) -> None:
-        stream = client.invert_stream(png, "smooth", losses=(Pixel(),), steps=1_000_000)
-        await anext(stream)
-        first = engine.pid
-        assert first is not None
-        os.kill(first, signal.SIGKILL)
-        with pytest.raises(UnavailableError, match="try again") as caught:
-            async for _ in stream:
-                pass
-        assert caught.value.retry_after is not None
-        assert application.dispatcher.jobs == 0
-        # Nobody asks for anything, and it gets well all the same.
-        await until(lambda: engine.alive and engine.pid != first, seconds=60)
-        assert (await client.invert(png, "smooth", losses=(Pixel(),), steps=2)).steps == 2
+    def run(config: ServerConfig, on_ready: Callable[[int], None]) -> int:
+        configs.append(config)
+        on_ready(4321)
+        return 0
 
-    serve(engine, scenario, seconds=120)
-
-
-@pytest.mark.slow
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "latent_inv.cli", "serve", "--port", "0", "--json", "--port-file"]
-    with subprocess.Popen(
-        [*command, str(tmp_path / "port")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        try:
-            assert process.stdout is not None
-            said = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-            assert (tmp_path / "port").read_text() == f"{said['port']}\n"
-            with Client(f"127.0.0.1:{said['port']}", timeout=60) as client:
-                assert client.healthy()
-                assert client.generator("faces").size == (64, 64)
-            os.kill(said["pid"], signal.SIGTERM)
-            _, log = process.communicate(timeout=60)
-            assert process.returncode == 0, log
-            assert "Traceback" not in log
-        finally:
-            process.kill()
+    monkeypatch.setattr("latent_inv_server.main.run", run)
+    done = CliRunner().invoke(app, ["serve", "--port", "0", "--max-message-mb", "8", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"host": "127.0.0.1", "port": 4321, "pid": os.getpid()}
+    assert (configs[0].port, configs[0].max_message_bytes) == (0, 8 * 2**20)
+    assert "127.0.0.1:4321" in CliRunner().invoke(app, ["serve"]).stdout
