@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -15,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from latent_inv.cli import app
 from latent_inv.client import AsyncClient, Client
 from latent_inv.engine.process import ProcessEngine
 from latent_inv.errors import UnavailableError
@@ -24,6 +27,7 @@ from latent_inv.result import Outcome, Progress
 from latent_inv.spec import Pixel
 from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
+from tests.server.fake import FakeEngine
 
 PNG = encode_png(make_picture(32, 32).pixels)
 PIXEL = (Pixel(),)
@@ -135,21 +139,33 @@ def test_a_killed_server_leaves_no_worker_and_no_port(tmp_path: Path) -> None:
             client.healthy()
 
 
-@pytest.mark.slow
-def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = FakeEngine()
+    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with serving("--port", str(port), "--port-file", str(tmp_path / "port")) as process:
-            said, log = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 4
-    assert said == ""
-    assert [line for line in log.splitlines() if "error:" in line] == [
-        f"error: port {port} on 127.0.0.1 is in use, or cannot be bound"
-    ]
-    assert "Traceback" not in log
+        command = ["serve", "--port", str(port), "--port-file", str(tmp_path / "port")]
+        said = CliRunner().invoke(app, command)
+    assert said.exit_code == 4
+    assert said.stdout == ""
+    assert said.stderr == f"error: port {port} on 127.0.0.1 is in use, or cannot be bound\n"
+    assert worker.closed
     assert not (tmp_path / "port").exists()
+
+
+def test_a_port_that_cannot_be_told_stops_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = FakeEngine()
+    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
+    monkeypatch.setattr("latent_inv_server.main.write_bytes", full_disk)
+    said = CliRunner().invoke(app, ["serve", "--port", "0", "--port-file", str(tmp_path / "port")])
+    assert (said.exit_code, said.stderr) == (2, "error: No space left on device\n")
+    assert worker.closed
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_settings_are_checked_before_anything_starts() -> None:
