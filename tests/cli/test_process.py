@@ -46,6 +46,7 @@ def test_help_says_the_exit_codes() -> None:
         assert word in text
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
     # A terminal is not needed: the first report of progress is printed by the program itself.
@@ -65,14 +66,14 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     try:
         for line in process.stderr:
             if line.strip() == "step":
                 break
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=180)
     finally:
         watchdog.cancel()
         process.kill()
