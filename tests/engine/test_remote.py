@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import random
 import signal
 import threading
 import time
@@ -195,6 +196,24 @@ def test_a_job_goes_on_from_its_checkpoint(engine: EngineSeam, here: EngineSeam)
     assert caught.value.field == "checkpoint"
 
 
+def test_a_request_that_waits_can_be_cancelled(engine: EngineSeam) -> None:
+    spec = SampleSpec(generator="slow", seeds=tuple(range(64)))  # eight calls of the generator
+    engine.submit("first", spec)
+    if isinstance(engine, RemoteEngine):
+        # Both orders are on their way while the worker is busy with the first request.
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(engine.submit, "second", spec)
+            time.sleep(3 * STEP_SECONDS)
+            engine.cancel("second")
+            submitted.result(PATIENCE)
+    else:
+        engine.submit("second", spec)
+        engine.cancel("second")
+    events = until_finished(engine, "first", "second")
+    assert finished(events, "first").error is None
+    assert isinstance(finished(events, "second").error, CancelledError)
+
+
 def test_requests_without_a_loop(engine: EngineSeam, here: EngineSeam) -> None:
     sampled = run(engine, SampleSpec(generator="toy", seeds=(1, 2**62), height=32, width=40))
     expected = run(here, SampleSpec(generator="toy", seeds=(1, 2**62), height=32, width=40))
@@ -355,6 +374,50 @@ def test_a_killed_worker_ends_its_jobs_and_is_replaced(here: EngineSeam) -> None
     finally:
         engine.close()
     assert {first, engine.pid}.isdisjoint({child.pid for child in multiprocessing.active_children()})
+
+
+def test_whatever_dies_a_job_that_was_taken_ends_once(thread: ThreadEngine) -> None:
+    """Callers submit and cancel while the worker is ended again and again."""
+    accepted: list[str] = []
+    over = threading.Event()
+
+    def caller(number: int) -> None:
+        rng = random.Random(number)
+        for n in range(40):
+            name = f"{number}.{n}"
+            try:
+                thread.submit(name, job(steps=rng.randrange(1, 30), seed=n))
+            except UnavailableError:
+                continue
+            accepted.append(name)
+            if rng.random() < 0.3:
+                thread.cancel(name)
+
+    def reaper() -> None:
+        rng = random.Random(0)
+        while not over.is_set():
+            pipe = thread._pipe
+            if pipe is not None:
+                thread._send(pipe, ("nonsense",))
+            time.sleep(rng.uniform(0, 0.05))
+
+    ends: list[str] = []
+    with ThreadPoolExecutor(5) as pool:
+        reaping = pool.submit(reaper)
+        calling = [pool.submit(caller, number) for number in range(4)]
+        for call in calling:
+            call.result(PATIENCE)
+        over.set()
+        reaping.result(PATIENCE)
+    thread.submit("last", job(steps=1))
+    end = time.monotonic() + PATIENCE
+    while set(ends) != {*accepted, "last"}:
+        assert time.monotonic() < end, f"without an end: {sorted({*accepted} - set(ends))}"
+        ends += [event.job_id for event in thread.poll(0.05) if isinstance(event, Finished)]
+    assert len(ends) == len(set(ends)), "no job ends twice"
+    assert len(accepted) > 20
+    assert not thread._live
+    assert not thread._replies
 
 
 def test_an_order_for_a_dead_worker_does_not_reach_the_next(
