@@ -243,6 +243,19 @@ def test_bad_input_is_refused_by_name(
     assert said in caught.value.message
 
 
+def test_what_can_be_checked_without_weights_is_checked_before_they_are_fetched(
+    png: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LATENT_INV_OFFLINE", "1")
+    monkeypatch.setenv("LATENT_INV_CACHE", str(tmp_path))
+    for arguments, field in (({"space": "w"}, "space"), ({"crop": (0, 0, 99, 9)}, "crop"), ({"seed": -1}, "seed")):
+        with pytest.raises(InputError) as caught:
+            latent_inv.invert(png, **arguments)
+        assert caught.value.field == field
+    with pytest.raises(latent_inv.errors.AssetError, match="pip download"):
+        latent_inv.invert(png)
+
+
 @pytest.mark.parametrize("image", [None, 5, b"", b"not a picture", "no such file.png", object()])
 def test_what_is_no_picture_is_refused(image: Any) -> None:
     with pytest.raises(InputError) as caught:
