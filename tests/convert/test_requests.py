@@ -41,6 +41,8 @@ def numbers(item: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     high = meta["high"] if meta["high"] is not None else meta["below"]
     if kind_of(item) is int:
         return st.integers(low, high)
+    if item.name == "weight":
+        return st.just(0.0) | st.floats(1e-6, high)  # smaller ones would vanish in float32, and are refused
     return st.floats(low, high, exclude_min=meta["above"] is not None, exclude_max=meta["below"] is not None)
 
 
@@ -81,7 +83,8 @@ JOBS = values(
     .flatmap(
         lambda losses: st.permutations(losses).flatmap(lambda p: st.integers(1, len(p)).map(lambda n: tuple(p[:n])))
     )
-    .filter(lambda losses: any(loss.weight > 0 for loss in losses)),
+    .filter(lambda losses: any(loss.weight > 0 for loss in losses))
+    .filter(lambda losses: all(loss.weight == 0 or loss.weight >= specs.MIN_WEIGHT for loss in losses)),
     observation=st.one_of(components(specs.OBSERVATIONS)),
     solver=st.one_of(components(specs.SOLVERS)),
     initialiser=st.one_of(components(specs.INITIALISERS)),
