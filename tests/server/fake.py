@@ -109,7 +109,7 @@ class FakeEngine:
         if name == "unknown":
             raise SpecError('unknown generator "unknown"', field="generator")
         if name == "blocked":
-            self.gate.wait(20)
+            self.gate.wait(120)  # longer than any test may take
         with self._news:
             self._take(job_id, spec)
             self._news.notify()

@@ -134,12 +134,13 @@ def test_a_blocked_engine_holds_up_no_cancel() -> None:
     """More submits wait than there are threads for them, and another job is still cancelled."""
     engine = FakeEngine()
 
-    async def scenario(_: Application, client: AsyncClient) -> None:
+    async def scenario(application: Application, client: AsyncClient) -> None:
         stream = client.invert_stream(PNG, "forever")
         first = await anext(stream)
         assert isinstance(first, Progress)
         waiting = [asyncio.create_task(client.invert(PNG, "blocked")) for _ in range(30)]
-        await until(lambda: len(engine.submitted) > 10)
+        await until(lambda: application.dispatcher.jobs == 31)
+        assert len(engine.submitted) < 31
         await client.cancel(first.job_id)
         async for event in stream:
             if isinstance(event, JobResult):
@@ -150,7 +151,7 @@ def test_a_blocked_engine_holds_up_no_cancel() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
         engine.gate.set()
 
-    serve(engine, scenario)
+    serve(engine, scenario, seconds=20)
 
 
 def test_two_hundred_jobs_left_in_the_middle_leave_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -252,14 +251,12 @@ def test_detached_jobs_and_request_ids() -> None:
             ({"detach": True}, "UNIMPLEMENTED"),
             ({"request_id": "../x"}, "INVALID_ARGUMENT"),
             ({"request_id": "x" * 129}, "INVALID_ARGUMENT"),
+            ({"request_id": "my-request.1"}, "UNIMPLEMENTED"),
         ):
             request = inversion_service_pb2.InvertRequest(spec=spec, **fields)  # type: ignore[arg-type]
             with pytest.raises(LatentInvError) as caught, client._errors():
                 async for _ in client._inversion.Invert(request):
                     pass
             assert (caught.value.status, caught.value.field) == (status, next(iter(fields)))
-        request = inversion_service_pb2.InvertRequest(spec=spec, request_id="my-request.1")
-        kinds = [message.WhichOneof("event") async for message in client._inversion.Invert(request)]
-        assert [kind for kind, _ in itertools.groupby(kinds)] == ["accepted", "progress", "result"]
 
     serve(FakeEngine(pause=0), scenario)
