@@ -10,7 +10,7 @@ import torch
 
 from . import spec as specs
 from .device import DTYPES, Placement
-from .errors import ShapeError, UnsupportedError, at, unknown_name
+from .errors import LatentsError, LimitError, ShapeError, UnsupportedError, at, unknown_name
 from .generators.base import Generator, LoadProgress
 from .images import Picture, crop_and_fit
 from .initialisers import INITIALISERS
@@ -128,6 +128,11 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     with at("initialiser"):
         starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row))
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
+    if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
+        raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
+    most = catalogue.placement.max_lane_width
+    if spec.lane_width > most:
+        raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
     width = spec.lane_width or (catalogue.placement.lane_width if spec.priority == "bulk" else 1)
     return Job(
         spec=spec,

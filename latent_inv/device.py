@@ -13,6 +13,8 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.flo
 
 #: rows a kernel call of bulk jobs; a card needs more rows to be busy
 _BULK_LANE_WIDTH = {"cpu": 4, "cuda": 32, "mps": 16}
+#: most rows a call of any job: a wider lane would hold up all others for too long, as they wait between steps
+_MAX_LANE_WIDTH = {"cpu": 16, "cuda": 256, "mps": 64}
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,18 @@ class Placement:
     threads: int | None
     lane_width: int
 
+    @property
+    def max_lane_width(self) -> int:
+        """Most rows a kernel call of any job may have here."""
+        return _MAX_LANE_WIDTH[self.device.split(":")[0]]
+
     def apply(self) -> None:
-        """Set the process-wide thread count, if one was asked for."""
+        """Set what torch keeps for the whole process: threads if asked for, and kernels that repeat to the bit."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        if self.device.startswith("cuda"):
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.deterministic = True
 
     @property
     def torch_device(self) -> torch.device:

@@ -1,12 +1,49 @@
-"""Files that are whole or not there: write beside, flush to the disk, rename."""
+"""Files in and out: only regular ones are read, only whole ones are written."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
-from latent_inv.errors import InputError
+from latent_inv.errors import InputError, LimitError
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """Read a regular file, if it is not too large: no device, pipe or folder.
+
+    Returns:
+        the whole file.
+    Raises:
+        InputError: no regular file, or unreadable; the message holds the file's name and never its folder.
+        LimitError: more than `max_bytes`.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise InputError("a path must be text; found a path of bytes")
+    name = os.path.basename(text.rstrip("/\\")) or text[-1:]
+    shown = name[:100].encode("utf-8", "replace").decode("utf-8")
+    try:
+        status = os.stat(text)
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f'"{shown}" is a folder; a file is needed')
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f'"{shown}" is not a regular file')
+        size = status.st_size
+        if size <= max_bytes:
+            with open(text, "rb") as file:
+                # One byte more than allowed, as the file may have grown since.
+                data = file.read(max_bytes + 1)
+            size = len(data)
+    except FileNotFoundError as error:
+        raise InputError(f'there is no file "{shown}"') from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a valid path"
+        raise InputError(f'cannot read "{shown}": {reason}') from error
+    if size > max_bytes:
+        raise LimitError(f'"{shown}" has {size} bytes, at most {max_bytes} are accepted')
+    return data
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

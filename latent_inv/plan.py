@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,7 +88,7 @@ def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chos
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)
     limit = step_limit(spec)
-    step_seconds = None if job is None else _time_steps(job)
+    step_seconds = None if job is None else _time_steps(job, engine.placement.synchronise)
     calls = 0.0 if job is None else _calls(job, limit)
     seconds = None if step_seconds is None else step_seconds * calls
     if seconds is not None and spec.budget.seconds is not None:
@@ -140,12 +141,13 @@ def _calls(job: Job, limit: int) -> float:
     return lanes * (step + 1.0) + -(-keep // job.width) * max(0, limit - step)
 
 
-def _time_steps(job: Job) -> float:
+def _time_steps(job: Job, synchronise: Callable[[], None]) -> float:
     latents, constants = _one_lane(job)
     durations = []
     for _ in range(_STEPS):
         began = time.perf_counter()
         evaluate(job.objective, latents, constants)
+        synchronise()
         durations.append(time.perf_counter() - began)
     return statistics.median(durations[1:])
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .images import Picture
 
 MAX_SEED = 2**63 - 1
+#: a smaller weight would vanish in float32
+MIN_WEIGHT = 1e-6
 DTYPES = ("float32", "float64")
 PERCEPTUAL_METRICS = ("stlpips-alex", "stlpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze")
 
@@ -34,7 +36,7 @@ class Pixel(Settings):
 
     weight: float = setting(1.0, low=0, high=1e6, doc="Factor of this term in the sum.")
     kind: str = setting("l2", choices=("l1", "l2", "huber"), doc="l1: mean |d|; l2: mean d²; huber: d²/2 below delta.")
-    delta: float = setting(0.1, above=0, high=10, doc="Where huber turns from square to linear.")
+    delta: float = setting(0.1, low=1e-6, high=10, doc="Where huber turns from square to linear.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +82,9 @@ class Adam(Settings):
     learning_rate: float = setting(0.2, above=0, high=1e4, doc="Largest step of one latent, in latent units.")
     schedule: str = setting("cosine", choices=("cosine", "constant"), doc="Learning rate after the warm-up.")
     warmup_steps: int = setting(10, low=0, high=100_000, unit="steps", doc="Linear rise of the learning rate.")
-    beta1: float = setting(0.9, low=0, below=1, doc="Decay of the mean of gradients.")
-    beta2: float = setting(0.9, low=0, below=1, doc="Decay of the mean of squared gradients.")
-    epsilon: float = setting(1e-8, above=0, high=1, doc="Guard of the division.")
+    beta1: float = setting(0.9, low=0, high=0.99999, doc="Decay of the mean of gradients.")
+    beta2: float = setting(0.9, low=0, high=0.99999, doc="Decay of the mean of squared gradients.")
+    epsilon: float = setting(1e-8, low=1e-30, high=1, doc="Guard of the division.")
 
 
 # ---- initialisers ------------------------------------------------------------------------------
@@ -200,6 +202,10 @@ class JobSpec(Settings):
         kinds = [type(loss) for loss in self.losses]
         if len(set(kinds)) != len(kinds):
             raise SpecError("one loss of a kind is accepted, found two of one kind; add their weights", field="losses")
+        for loss in self.losses:
+            weight = getattr(loss, "weight", 1.0)
+            if 0 < weight < MIN_WEIGHT:
+                raise SpecError(f"weights are 0 or ≥ {MIN_WEIGHT:g}, found {weight:g}", field="losses")
         if all(getattr(loss, "weight", 1) == 0 for loss in self.losses):
             raise SpecError("one loss must have a weight > 0, found only zeros", field="losses")
         for name, kind in (("budget", Budget), ("reporting", Reporting)):

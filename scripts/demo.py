@@ -46,7 +46,7 @@ def main() -> int:
                 "photo": invert(client, "photo", photograph_png(), PHOTO_CROP, arguments),
             }
     except LatentInvError as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
         return 1
     show(results, arguments.out)
     return 0 if all(result.outcome.good for result in results.values()) else 1
@@ -75,7 +75,8 @@ def server() -> Iterator[str]:
         process = subprocess.Popen([*command, "--data", str(Path(folder) / "data")], stdout=log, stderr=log)
         try:
             with console.status("starting the server …"):
-                yield f"127.0.0.1:{wait_for_port(process, port_file, log)}"
+                port = wait_for_port(process, port_file, log)
+            yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
             try:

@@ -234,7 +234,7 @@ def test_other_content_is_told(data: bytes, text: str) -> None:
 
 def test_a_path_that_is_no_file_is_told_without_its_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.npz", tmp_path):
-        with pytest.raises(LatentsError, match="cannot be read") as caught:
+        with pytest.raises(LatentsError, match=r"is a folder|no file") as caught:
             load_latents(path)
         assert str(tmp_path.parent) not in str(caught.value)
 

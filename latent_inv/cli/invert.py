@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .shell import print_json, progress_bar, reporting_errors, stop_on_interrupt
+from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
     from latent_inv.result import JobResult
@@ -92,6 +92,8 @@ def invert(
             "lane_width": lane_width,
         }
         here: dict[str, Any] = {"device": device, "threads": threads}
+        if server:
+            check_local_only(device=device != "auto", threads=threads is not None, dry_run=dry_run)
         if dry_run:
             from latent_inv.plan import plan
 
@@ -118,6 +120,19 @@ def invert(
         raise typer.Exit(exit_code(result))
 
 
+def check_local_only(**given: bool) -> None:
+    """Refuse options that a server would not hear of.
+
+    Raises:
+        SpecError: one was given together with --server.
+    """
+    from latent_inv.errors import SpecError
+
+    for name, is_given in given.items():
+        if is_given:
+            raise SpecError("is for work in this process; leave it out with --server", field=name)
+
+
 def check_folder(folder: Path) -> None:
     """Fail before the work if the result could not be written after it. Makes nothing: the work may be refused yet.
 
@@ -129,6 +144,9 @@ def check_folder(folder: Path) -> None:
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise SpecError(f'"{nearest.name}" is a file, a folder is needed', field="out")
+    in_the_way = [name for name in ("result.json", "latents.safetensors", "index.html") if (folder / name).is_dir()]
+    if in_the_way:
+        raise SpecError(f'a folder is in the way of "{in_the_way[0]}" there', field="out")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise SpecError(f'"{nearest.name}" may not be written to', field="out")
 
@@ -155,5 +173,5 @@ def show(result: JobResult, folder: Path) -> None:
         ("look at", str(folder / result.files["page"])),
     )
     for name, value in lines:
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(f"[bold]{name}", escape(value))
     Console(highlight=False, soft_wrap=True).print(table)

@@ -19,7 +19,7 @@ def serve(
         Path | None, typer.Option(help="Write the port into this file once the server is ready.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder for the server's data. Default: the user's data folder.")
+        Path | None, typer.Option(help="Folder for the server's data. Nothing is kept by this version.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads of the worker.")] = None,

@@ -113,7 +113,7 @@ def progress_bar(quiet: bool, title: str = "inverting") -> Iterator[tuple[Callab
 
         def task(name: str, total: float | None) -> Any:
             if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total, done="", scores="", left="")
+                tasks[name] = bar.add_task(escape(name), total=total, done="", scores="", left="")
             return tasks[name]
 
         def step(event: Progress) -> None:

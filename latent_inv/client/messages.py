@@ -15,7 +15,7 @@ from PIL import Image
 from latent_inv import convert
 from latent_inv.ask import choose_start, with_shortcuts
 from latent_inv.convert.errors import error_from
-from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at
+from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at, unknown_name
 from latent_inv.images import Limits, Picture, load
 from latent_inv.images.arrays import is_tensor
 from latent_inv.images.load import read_file
@@ -101,6 +101,10 @@ def invert_request(
     Raises:
         LatentInvError: an argument is wrong, or the request is over the message limit.
     """
+    known = [item.name for item in dataclasses.fields(JobSpec) if item.name != "picture"]
+    for name in settings:
+        if name not in known:
+            raise unknown_name("argument of a server's invert", name, known, field=name)
     chosen, warnings = choose_start(start, initialiser, generator, weights_sha256)
     spec = JobSpec(
         picture=_STAND_IN,

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from latent_inv.build import Job
 from latent_inv.objective import Constants
+from latent_inv.solvers import Evaluation
 from latent_inv.types import Tree, join_rows, take_row
+
+from .run import Scored
 
 #: (job id, index of the row in its job)
 Member = tuple[str, int]
@@ -117,3 +120,24 @@ class RowStore:
         """Drop a row; harmless if it is not there."""
         self._own.pop(member, None)
         self._in_batch.pop(member, None)
+
+
+def read_rows(evaluation: Evaluation, count: int) -> list[Scored]:
+    """An evaluation as plain numbers for its first `count` rows, in one transfer from the device."""
+    gradient_size = sum(tensor.flatten(1).abs().sum(dim=1) for tensor in evaluation.gradient.values())
+    columns = [evaluation.loss, evaluation.squared_error, torch.as_tensor(gradient_size)]
+    columns += list(evaluation.terms.values())
+    if evaluation.perceptual is not None:
+        columns.append(evaluation.perceptual)
+    table = torch.stack(columns, dim=1)[:count].tolist()
+    names = list(evaluation.terms)
+    return [
+        Scored(
+            loss=line[0],
+            squared_error=line[1],
+            gradient_size=line[2],
+            terms=dict(zip(names, line[3:], strict=False)),
+            perceptual=None if evaluation.perceptual is None else line[-1],
+        )
+        for line in table
+    ]

@@ -31,7 +31,13 @@ def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
     for index, row in owned.items():
         _flatten({"latents": row.latents, "state": row.state, "best": row.best}, f"{index}", tensors)
     rows = [{**asdict(row), "outcome": row.outcome.name if row.outcome else None} for row in run.rows]
-    counters = {"format": FORMAT, "seconds": run.elapsed(), "rows": rows, "warnings": run.warnings}
+    counters = {
+        "format": FORMAT,
+        "job": run.fingerprint,
+        "seconds": run.elapsed(),
+        "rows": rows,
+        "warnings": run.warnings,
+    }
     # A header of safetensors has a size limit; the history of a long job may exceed it, so it travels as bytes.
     text = torch.frombuffer(bytearray(json.dumps(counters).encode()), dtype=torch.uint8)
     return bytes(save({**{name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, "counters": text}))
@@ -48,7 +54,7 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
     try:
         tensors = load(data)
         counters = json.loads(bytes(tensors.pop("counters").numpy()))
-        if counters["format"] != FORMAT or len(counters["rows"]) != len(run.rows):
+        if counters["format"] != FORMAT or counters["job"] != run.fingerprint:
             raise InputError("the checkpoint belongs to another job or version", field="checkpoint")
         run.rows[:] = [_row(entry) for entry in counters["rows"]]
         run.seconds_before = float(counters["seconds"])

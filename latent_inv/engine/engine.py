@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,10 +32,10 @@ from latent_inv.solvers import Evaluation
 from latent_inv.spec import JobSpec, Spec
 
 from . import requests
-from .batch import LaneBatch, Member, RowStore, RowTensors
+from .batch import LaneBatch, Member, RowStore, RowTensors, read_rows
 from .checkpoint import restore
 from .job import JobRun
-from .run import MAX_MOVES, Row, Scored, step_limit
+from .run import MAX_MOVES, Row, step_limit
 from .runner import evaluate
 from .scheduler import Lane, Scheduler
 
@@ -63,7 +64,7 @@ class Engine:
         self._store = RowStore()
         self._batches: WeakKeyDictionary[Lane[Member], LaneBatch] = WeakKeyDictionary()
         self._durations: dict[Any, deque[float]] = {}
-        self._requests: deque[tuple[str, Callable[[], Any]]] = deque()
+        self._requests: deque[tuple[str, requests.Work]] = deque()
         self._events: list[Event] = []
 
     # ---- the seam ------------------------------------------------------------------------------
@@ -78,11 +79,10 @@ class Engine:
         admitted = self._clock()
         job = build_job(spec, self.catalogue)
         if len(self._scheduler) + len(job.starts) > MAX_ROWS:
-            raise LimitError(
-                f"at most {MAX_ROWS} rows run at once, this job would add {len(job.starts)}", retry_after=5
-            )
+            text = f"at most {MAX_ROWS} rows run at once, this job would add {len(job.starts)}"
+            raise LimitError(text, retry_after=5 if len(job.starts) <= MAX_ROWS else None)
         run = JobRun(job_id, job, self.placement, admitted, self._clock)
-        tensors = [_first_tensors(job, start) for start in job.starts]
+        tensors = _first_tensors(job)
         if checkpoint is not None:
             tensors = restore(run, tensors, checkpoint)
         self._jobs[job_id] = run
@@ -97,10 +97,7 @@ class Engine:
         """Stop a job before its next step. See `EngineSeam.cancel`."""
         run = self._jobs.get(job_id)
         if run is not None:
-            for row in run.rows:
-                if row.active:
-                    row.end(Outcome.cancelled)
-            self._retire(run)
+            self._end_all(run, Outcome.cancelled)
         for waiting in [item for item in self._requests if item[0] == job_id]:
             self._requests.remove(waiting)
             self._events.append(Finished(job_id, 1, error=requests.cancelled()))
@@ -108,7 +105,7 @@ class Engine:
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """Do one piece of work and tell what happened. Never waits, since the work is done here."""
         if self._requests:
-            self._answer(*self._requests.popleft())
+            self._answer_on(*self._requests.popleft())
         lane = self._scheduler.next()
         if lane is not None:
             self._step(lane)
@@ -128,9 +125,13 @@ class Engine:
 
     # ---- requests without a loop ---------------------------------------------------------------
 
-    def _answer(self, job_id: str, work: Callable[[], Any]) -> None:
+    def _answer_on(self, job_id: str, work: requests.Work) -> None:
+        """Do the next piece of a request; until it is done, others have their turns in between."""
         try:
-            self._events.append(Finished(job_id, 1, result=work()))
+            next(work)
+            self._requests.append((job_id, work))
+        except StopIteration as done:
+            self._events.append(Finished(job_id, 1, result=done.value))
         except LatentInvError as error:
             self._events.append(Finished(job_id, 1, error=error))
         except Exception as error:
@@ -139,7 +140,7 @@ class Engine:
     # ---- one step of one lane --------------------------------------------------------------------
 
     def _step(self, lane: Lane[Member]) -> None:
-        self._stop_late_rows(lane)
+        self._stop_late_jobs(lane)
         if not lane.rows:
             return
         members = list(lane.rows)
@@ -179,6 +180,8 @@ class Engine:
         for run, row in zip(runs, rows, strict=True):
             self._after_step(run, row)
         for run, step in scored.items():
+            if any(row.outcome is Outcome.target_reached for row in run.rows):
+                self._drop_others(run)
             self._climb(run)
             if step >= 0:
                 self._events += run.report(step, partial(self._owned, run))
@@ -226,6 +229,14 @@ class Engine:
         if not row.active or row.waiting:
             self._take_out(run, row)
 
+    def _drop_others(self, run: JobRun) -> None:
+        """One row has what was asked for: the other rows of its job need not go on."""
+        for row in run.rows:
+            if row.active:
+                row.dropped = True
+                self._take_out(run, row)
+                self._store.forget((run.job_id, row.index))
+
     def _climb(self, run: JobRun) -> None:
         """At a rung: once every row of the job is there, the best go on and the others are dropped."""
         active = [row for row in run.rows if row.active]
@@ -244,16 +255,12 @@ class Engine:
 
     # ---- coming and going ------------------------------------------------------------------------
 
-    def _stop_late_rows(self, lane: Lane[Member]) -> None:
-        """A step is not begun when its estimated time passes the deadline. The first one always is."""
+    def _stop_late_jobs(self, lane: Lane[Member]) -> None:
+        """A step is not begun when its estimated time passes the deadline. The first of a job always is."""
         estimate = max(self._durations.get(lane.key, (0.0,)))
-        for job_id, index in list(lane.rows):
-            run = self._jobs[job_id]
-            row = run.rows[index]
-            if row.step > 0 and run.deadline is not None and self._clock() + estimate > run.deadline:
-                row.end(Outcome.deadline)
-                self._take_out(run, row)
-                self._finish_if_done(run)
+        for run in dict.fromkeys(self._jobs[job_id] for job_id, _ in lane.rows):
+            if run.scored and run.deadline is not None and self._clock() + estimate > run.deadline:
+                self._end_all(run, Outcome.deadline)
 
     def _gather(self, lane: Lane[Member]) -> LaneBatch:
         """The lane's tensors, put together anew when members came or went."""
@@ -269,9 +276,12 @@ class Engine:
             self._store.settle(member)
             self._scheduler.remove(member)
 
-    def _retire(self, run: JobRun) -> None:
+    def _end_all(self, run: JobRun, outcome: Outcome) -> None:
+        """End every row of a job that still runs or waits, and with them the job."""
         for row in run.rows:
-            self._take_out(run, row)
+            if row.active:
+                row.end(outcome)
+                self._take_out(run, row)
         self._finish_if_done(run)
 
     def _finish_if_done(self, run: JobRun) -> None:
@@ -299,30 +309,13 @@ class Engine:
         return {row.index: self._store.get((run.job_id, row.index)) for row in run.rows if not row.dropped}
 
 
-def _first_tensors(job: Job, start: Mapping[str, torch.Tensor]) -> RowTensors:
-    space = job.objective.space
+def _first_tensors(job: Job) -> list[RowTensors]:
+    """The rows of a job at their starts; they share one target, and its features, which are computed once."""
+    space, target = job.objective.space, job.objective.prepare(job.picture, {})
+    rows = []
     with torch.no_grad():
-        searched, fixed = split(space.retract(start), space.searched)
-    constants = job.objective.prepare(job.picture, fixed)
-    return RowTensors(searched, job.solver.init(searched), dict(searched), constants)
-
-
-def read_rows(evaluation: Evaluation, count: int) -> list[Scored]:
-    """An evaluation as plain numbers for its first `count` rows, in one transfer from the device."""
-    gradient_size = sum(tensor.flatten(1).abs().sum(dim=1) for tensor in evaluation.gradient.values())
-    columns = [evaluation.loss, evaluation.squared_error, torch.as_tensor(gradient_size)]
-    columns += list(evaluation.terms.values())
-    if evaluation.perceptual is not None:
-        columns.append(evaluation.perceptual)
-    table = torch.stack(columns, dim=1)[:count].tolist()
-    names = list(evaluation.terms)
-    return [
-        Scored(
-            loss=line[0],
-            squared_error=line[1],
-            gradient_size=line[2],
-            terms=dict(zip(names, line[3:], strict=False)),
-            perceptual=None if evaluation.perceptual is None else line[-1],
-        )
-        for line in table
-    ]
+        for start in job.starts:
+            searched, fixed = split(space.retract(start), space.searched)
+            best = {name: tensor.clone() for name, tensor in searched.items()}
+            rows.append(RowTensors(searched, job.solver.init(searched), best, replace(target, fixed=fixed)))
+    return rows

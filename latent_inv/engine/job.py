@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +22,7 @@ from latent_inv.errors import CancelledError, InternalError, LatentInvError
 from latent_inv.images import Picture, to_uint8
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
 from latent_inv.settings import Settings
+from latent_inv.spec import Reporting
 
 from .batch import RowTensors
 from .checkpoint import pack
@@ -44,6 +49,16 @@ class JobRun:
         self._reported_step = -1
         self._previewed = admitted
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the result, so that a checkpoint of another job is noticed."""
+        spec = replace(self.job.spec, reporting=Reporting())
+        digest = hashlib.sha256(json.dumps(plain_settings(spec), sort_keys=True).encode())
+        digest.update(self.job.objective.generator.weights_sha256.encode() + self.job.picture.pixels.tobytes())
+        if self.job.picture.weight is not None:
+            digest.update(self.job.picture.weight.tobytes())
+        return digest.hexdigest()
+
     # ---- time ----------------------------------------------------------------------------------
 
     def elapsed(self) -> float:
@@ -55,6 +70,11 @@ class JobRun:
         """The clock's time at which the job must be over; None if it has all the time."""
         seconds = self.job.spec.budget.seconds
         return None if seconds is None else self._admitted + seconds - self.seconds_before
+
+    @property
+    def scored(self) -> bool:
+        """Is there something to return?"""
+        return any(row.best_metrics is not None for row in self.rows)
 
     def share_used(self, row: Row) -> float:
         """How much of the budget is used, 0 … 1, by steps or time, whichever is further."""

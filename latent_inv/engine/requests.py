@@ -1,10 +1,10 @@
-"""Requests that need no loop: decode, sample, encode, describe. Checked when submitted, done at the next poll."""
+"""Requests that need no loop: decode, sample, encode, describe. Checked when submitted, done piece by piece."""
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Generator as Pieces
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,16 @@ from latent_inv.types import Latents
 
 logger = logging.getLogger(__name__)
 
-#: rows decoded in one call
+#: the work of a request: gives way after each piece, and returns the answer
+Work = Pieces[None, None, Any]
+
+#: rows decoded in one piece
 _CHUNK = 8
-#: most numbers in the pictures of one answer, 256 MiB as float32
-MAX_ANSWER_NUMBERS = 64 * 2**20
+#: most numbers in the pictures of one answer: 60 MiB as float32, so that it fits a message
+MAX_ANSWER_NUMBERS = 15 * 2**20
 
 
-def prepare(spec: specs.Spec, catalogue: Catalogue) -> Callable[[], Any]:
+def prepare(spec: specs.Spec, catalogue: Catalogue) -> Work:
     """Check a request; what comes back does it.
 
     Raises:
@@ -52,14 +55,14 @@ def prepare(spec: specs.Spec, catalogue: Catalogue) -> Callable[[], Any]:
     raise InternalError(f"no work is known for {type(spec).__name__}")
 
 
-def _decode(spec: specs.DecodeSpec, catalogue: Catalogue) -> Callable[[], Decoded]:
+def _decode(spec: specs.DecodeSpec, catalogue: Catalogue) -> Work:
     generator = catalogue.load(spec.generator, spec.dtype)
     latents = given_latents(generator, spec)
 
-    def work() -> Decoded:
-        return Decoded(spec.generator, generator.weights_sha256, decode_all(generator, latents))
+    def work() -> Work:
+        return Decoded(spec.generator, generator.weights_sha256, (yield from decode_all(generator, latents)))
 
-    return work
+    return work()
 
 
 def given_latents(generator: Generator, spec: specs.DecodeSpec) -> Latents:
@@ -72,7 +75,7 @@ def given_latents(generator: Generator, spec: specs.DecodeSpec) -> Latents:
             named = {next(iter(generator.spaces[generator.default_space].parts)): named[""]}
         space = generator.spaces[generator.space_of({name: torch.empty(0) for name in named})]
     size = generator.size or _size_from(generator, named)
-    fitted = fit_latents(named, space.shapes(size), field="latents")
+    fitted = fit_latents(named, space.shapes(size), field="latents", dtype=spec.dtype)
     rows = next(iter(fitted.values())).shape[0]
     _check_answer(rows, size)
     return {name: generator.place(torch.from_numpy(array)) for name, array in fitted.items()}
@@ -87,7 +90,7 @@ def _size_from(generator: Generator, latents: dict[str, np.ndarray]) -> tuple[in
             raise LatentsError("their shape tells no picture size") from error
 
 
-def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Callable[[], Sampled]:
+def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
     kind = catalogue.find(spec.generator)
     if spec.space and spec.space not in kind.spaces:
         raise unknown_name("space", spec.space, list(kind.spaces), field="space")
@@ -96,16 +99,16 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Callable[[], Sample
     space = generator.resolve_space(spec.space)
     _check_answer(len(spec.seeds), size)
 
-    def work() -> Sampled:
+    def work() -> Work:
         latents = generator.sample(spec.seeds, space, size)
-        images = decode_all(generator, latents)
+        images = yield from decode_all(generator, latents)
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
         return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images)
 
-    return work
+    return work()
 
 
-def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Callable[[], Encoded]:
+def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
     kind = catalogue.find(spec.generator)
     if not kind.has_encoder:
         raise UnsupportedError(
@@ -115,24 +118,29 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Callable[[], Encode
     generator = catalogue.load(spec.generator, spec.dtype)
     space = generator.resolve_space(spec.space)
 
-    def work() -> Encoded:
+    def work() -> Work:
         with torch.no_grad():
             latents = generator.encode(generator.place(torch.from_numpy(picture.pixels.copy()))[None])
         if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
-        image = decode_all(generator, latents)[0, :, : visible[0], : visible[1]]
+        image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
         return Encoded(spec.generator, space, generator.weights_sha256, arrays, image)
 
-    return work
+    return work()
 
 
-def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Callable[[], Described]:
+def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Work:
     kinds = [catalogue.find(spec.generator)] if spec.generator else list(catalogue.table.values())
-    return lambda: Described(tuple(kind.info() for kind in kinds))
+
+    def work() -> Work:
+        yield from ()
+        return Described(tuple(kind.info() for kind in kinds))
+
+    return work()
 
 
-def decode_all(generator: Generator, latents: Latents) -> np.ndarray:
+def decode_all(generator: Generator, latents: Latents) -> Pieces[None, None, np.ndarray]:
     """Pictures of all rows, [n, 3, H, W] float32 in [-1, 1], a few rows at a time.
 
     Raises:
@@ -140,10 +148,12 @@ def decode_all(generator: Generator, latents: Latents) -> np.ndarray:
     """
     rows = next(iter(latents.values())).shape[0]
     parts: list[Tensor] = []
-    with torch.no_grad():
-        for first in range(0, rows, _CHUNK):
-            chunk = {name: tensor[first : first + _CHUNK] for name, tensor in latents.items()}
-            parts += [generator(chunk).float()]
+    for first in range(0, rows, _CHUNK):
+        chunk = {name: tensor[first : first + _CHUNK] for name, tensor in latents.items()}
+        # Around the call alone: a piece that gives way must not switch gradients off for others.
+        with torch.no_grad():
+            parts.append(generator(chunk).float())
+        yield
     images = torch.cat(parts)
     if not bool(torch.isfinite(images).all()):
         raise LatentsError("these latents decode to a picture with values that are not finite", field="latents")

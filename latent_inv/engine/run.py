@@ -14,6 +14,10 @@ UNLIMITED_STEPS = 1_000_000
 DEFAULT_STEPS = 200
 #: a loss above this many times its scale has run away
 RUNAWAY = 10.0
+#: a loss that ends above its start is no harm below this share of its scale
+RISE = 0.05
+#: entries of a history; beyond, every second one goes
+MAX_HISTORY = 20_000
 #: how often a start with a zero gradient is moved
 MAX_MOVES = 3
 
@@ -64,6 +68,7 @@ class Row:
     dropped: bool = False
     outcome: Outcome | None = None
     message: str = ""
+    stride: int = 1
     history: list[Step] = field(default_factory=list)
 
     @property
@@ -75,6 +80,16 @@ class Row:
         """Stop here."""
         self.outcome = outcome
         self.message = f"{outcome.value} {detail}".strip()
+
+    def _remember(self, step: Step) -> None:
+        """Keep every `stride`-th iterate, the best and the newest one; the stride doubles when the history is full."""
+        if self.history and self.history[-1].step % self.stride and self.history[-1].step != self.best_step:
+            self.history.pop()
+        self.history.append(step)
+        if len(self.history) > MAX_HISTORY:
+            self.stride *= 2
+            kept = (0, self.best_step, step.step)
+            self.history = [old for old in self.history if old.step % self.stride == 0 or old.step in kept]
 
     def record(self, scored: Scored, spec: JobSpec, seconds: float) -> bool:
         """Take in the evaluation after `step` steps, and decide whether to go on.
@@ -91,7 +106,7 @@ class Row:
                 self.end(Outcome.diverged, f"{what} is not a finite number at step {self.step}.")
             return False
         values = metrics(scored.squared_error, scored.perceptual)
-        self.history.append(Step(self.step, scored.loss, scored.terms, values, seconds))
+        self._remember(Step(self.step, scored.loss, scored.terms, values, seconds))
         if self.step == 0:
             self.first_loss = self.improved_loss = scored.loss
         reached = _reached(values, spec)
@@ -108,7 +123,8 @@ class Row:
             detail = f"At step {self.step} it was {scored.loss:.3g}, at the start {self.first_loss:.3g}."
             self.end(Outcome.diverged, detail)
         elif self.step >= step_limit(spec):
-            if self.step > 0 and scored.loss > self.first_loss:
+            # A nearly exact start may be left a little without harm: that is no divergence.
+            if self.step > 0 and scored.loss > max(self.first_loss, RISE * scale):
                 ends = f"from {self.first_loss:.3g} at the start to {scored.loss:.3g} at step {self.step}"
                 self.end(Outcome.diverged, f"It rose {ends}; try a smaller learning rate.")
             else:

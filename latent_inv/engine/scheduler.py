@@ -94,7 +94,9 @@ class Scheduler(Generic[RowT]):
         others = [lane for lane in peers if lane is not emptiest]
         if emptiest.rows and sum(lane.room for lane in others) < len(emptiest.rows):
             return
-        for row in emptiest.rows:
+        # The lane is emptied, not only left: whoever still holds it must not step rows that live elsewhere now.
+        rows, emptiest.rows = emptiest.rows, []
+        for row in rows:
             lane = min((lane for lane in others if lane.room), key=lambda lane: lane.room)
             lane.rows.append(row)
             lane.changed = True

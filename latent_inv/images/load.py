@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from latent_inv.errors import ImageError, at
+from latent_inv.errors import ImageError, InputError, at
+from latent_inv.files import read_bytes
 from latent_inv.images import arrays
 from latent_inv.images.decode import decode, decode_pil
 from latent_inv.images.picture import Limits, Picture
@@ -76,23 +76,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
         ImageError: no regular file, or unreadable; the message holds the file's name and never its folder.
         LimitError: too large.
     """
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise ImageError("a path must be text; found a path of bytes")
-    name = os.path.basename(text.rstrip("/\\")) or text[-1:]
-    shown = name[:100].encode("utf-8", "replace").decode("utf-8")
     try:
-        status = os.stat(text)
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f'"{shown}" is a folder; a picture file is needed')
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f'"{shown}" is not a regular file')
-        limits.check_bytes(status.st_size)
-        with open(text, "rb") as file:
-            # One byte more than allowed, as the file may have grown since.
-            return file.read(limits.max_bytes + 1)
-    except FileNotFoundError as error:
-        raise ImageError(f'there is no file "{shown}"') from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a valid path"
-        raise ImageError(f'cannot read "{shown}": {reason}') from error
+        return read_bytes(path, limits.max_bytes)
+    except InputError as error:
+        raise ImageError(error.message) from error

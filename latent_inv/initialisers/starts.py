@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,9 @@ class Given(Initialiser[spec.Given]):
     def starts(self, space: LatentSpace, size: tuple[int, int], streams: Streams) -> list[dict[str, Tensor]]:
         given = self.settings.latents
         shapes = {name: shape for name, shape in space.shapes(size).items() if name in space.searched or name in given}
-        fitted = {name: torch.from_numpy(array) for name, array in fit_latents(given, shapes, field="latents").items()}
+        # In double precision: whoever runs the job rounds once, to the format of the job.
+        arrays = fit_latents(given, shapes, field="latents", dtype=np.float64)
+        fitted = {name: torch.from_numpy(array) for name, array in arrays.items()}
         rows = next(iter(fitted.values())).shape[0]
         return [
             {

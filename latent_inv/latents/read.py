@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_inv.errors import LatentsError, LimitError
+from latent_inv.errors import InputError, LatentsError, LimitError
+from latent_inv.files import read_bytes
 
 from .limits import Limits
 from .npy import MAGIC, read_npy, read_npz
@@ -81,13 +82,13 @@ def _bytes(source: str | os.PathLike[str] | bytes, limits: Limits) -> tuple[str,
     if isinstance(source, bytes):
         limits.check(len(source), "the file")
         return "", source
-    path = Path(source)
+    name = Path(source).name
     try:
-        limits.check(path.stat().st_size, f'"{path.name}"')
-        return path.name, path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise LatentsError(f'"{path.name}" cannot be read: {reason}', field="latents") from error
+        return name, read_bytes(source, limits.max_bytes)
+    except InputError as error:
+        raise LatentsError(error.message, field="latents") from error
+    except LimitError as error:
+        raise LimitError(error.message, field="latents") from error
 
 
 def _strange(data: bytes) -> str:

@@ -61,6 +61,7 @@ def draw(axes: Any, lines: Sequence[Line], *, log_x: bool = False, log_y: bool =
 
 
 def numbers(values: Any) -> np.ndarray:
+    """As float64, with NaN for None and for what is too large to draw."""
     found = np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
     return np.where(np.abs(found) < _MOST, found, np.nan)
 

@@ -67,12 +67,13 @@ class InversionServicer(inversion_grpc.InversionServiceServicer):
             raise UnsupportedError("detached jobs are not offered by this version; stay until the end", field="detach")
         if request.request_id:
             check_id(request.request_id, "request_id")
+            _later("retries by request_id are not offered by this version; leave it empty", "request_id")
         with at("spec"):
+            if request.spec.reporting.HasField("checkpoint_steps"):
+                _later("checkpoints are not kept by this version; leave it unset", "reporting.checkpoint_steps")
             spec = await self._dispatcher.in_thread(lambda: convert.job_spec(request.spec, self._config.image_limits))
         with _inputs_at("spec"):
             job_id, feed = await self._dispatcher.submit(spec)
-        if request.request_id:
-            logger.info("job %s: request %s", job_id, request.request_id)
         try:
             yield inversion.InvertResponse(accepted=inversion.InvertAccepted(job_id=job_id))
             async for event in feed.events():
@@ -180,5 +181,5 @@ class ArtifactServicer(artifact_grpc.ArtifactServiceServicer):
         _later("artifacts are not kept by this version; there is nothing to delete")
 
 
-def _later(text: str) -> NoReturn:
-    raise UnsupportedError(text)
+def _later(text: str, field: str = "") -> NoReturn:
+    raise UnsupportedError(text, field=field)

@@ -10,8 +10,21 @@ import pytest
 import torch
 
 from latent_inv.errors import AlreadyExistsError, InternalError, LatentInvError, SpecError
+from latent_inv.perceptual import PerceptualMetric
 from latent_inv.result import Checkpoint, Finished, JobResult, Outcome, Preview, Progress
-from latent_inv.spec import Adam, BestOf, Budget, Given, LatentPrior, Pixel, PriorMean, Reporting, SampleSpec, Seeds
+from latent_inv.spec import (
+    Adam,
+    BestOf,
+    Budget,
+    Given,
+    LatentPrior,
+    Perceptual,
+    Pixel,
+    PriorMean,
+    Reporting,
+    SampleSpec,
+    Seeds,
+)
 from tests.conftest import make_picture
 from tests.engine.helpers import drain, job, result_of, toy_engine
 
@@ -209,6 +222,15 @@ def test_exact_latents_are_noticed() -> None:
     assert result.metrics.psnr_db == 200
 
 
+def test_a_good_start_that_is_left_a_little_is_no_divergence() -> None:
+    made = result_of(job(seed=3, steps=0))
+    picture = type(made.target)(np.clip(made.image + 0.002, -1, 1), None)
+    solver = Adam(learning_rate=0.05, schedule="constant", warmup_steps=0)
+    result = result_of(job(picture=picture, steps=2, solver=solver, initialiser=Given(latents=made.latents)))
+    assert result.history[-1].loss > result.loss
+    assert result.outcome is Outcome.step_limit
+
+
 def test_patience() -> None:
     result = result_of(job(budget=Budget(steps=5000, patience=10), solver=Adam(learning_rate=1e-5)))
     assert result.outcome is Outcome.converged
@@ -256,6 +278,29 @@ def test_one_step_is_always_done() -> None:
     assert np.isfinite(result.latents["z"]).all()
 
 
+def test_rows_that_were_never_scored_stop_in_time_too() -> None:
+    clock = Clock(0.01)
+    engine = toy_engine(clock=clock)
+    result = result_of(job(budget=Budget(seconds=1), initialiser=BestOf(count=500)), engine)
+    assert result.outcome is Outcome.deadline
+    assert clock.now < 1.1
+    assert np.isfinite(result.latents["z"]).all()
+
+
+def test_a_late_neighbour_leaves_the_others_running() -> None:
+    """Two lanes; when the late rows of one are gone, all that are left fit into the other."""
+    clock = Clock(0.001)
+    engine = toy_engine(clock=clock)
+    late, endless = Budget(seconds=0.2), Budget(steps=60)
+    names = {"a1": late, "a2": late, "a3": endless, "a4": late, "b1": endless, "b2": endless}
+    for name, budget in names.items():
+        engine.submit(name, job(budget=budget, lane_width=4, seed=2))
+    done, _ = drain(engine, set(names))
+    assert [name for name in names if done[name].error] == []
+    alone = result_of(job(budget=endless, lane_width=4, seed=2))
+    assert all(same(alone, done[name].result) for name in ("a3", "b1", "b2"))
+
+
 # ---- jobs of many rows -----------------------------------------------------------------------------
 
 
@@ -279,6 +324,30 @@ def test_best_of_goes_on_with_the_best_alone(width: int) -> None:
 def test_best_of_without_steps_is_the_best_draw() -> None:
     result = result_of(job(seed=2, steps=0, initialiser=BestOf(count=6)))
     assert result.loss == result_of(job(seed=2, steps=0, initialiser=Seeds(count=6))).loss
+
+
+def test_one_row_at_its_target_ends_the_job() -> None:
+    made = result_of(job(seed=9, steps=0))
+    picture = type(made.target)(made.image, None)
+    start = result_of(job(picture=picture, steps=0, initialiser=Seeds(count=4)))
+    engine = toy_engine()
+    budget = Budget(steps=300, target_psnr_db=start.metrics.psnr_db + 3)
+    engine.submit("one", job(picture=picture, budget=budget, initialiser=Seeds(count=4)))
+    done, events = drain(engine, {"one"})
+    result = done["one"].result
+    assert isinstance(result, JobResult)
+    assert result.outcome is Outcome.target_reached
+    assert max(event.latest.step for event in events if isinstance(event, Progress)) <= result.steps + 1 < 300
+
+
+def test_rows_share_one_target() -> None:
+    """The features of a target are computed once, however many rows a job has."""
+    calls = []
+    honest = PerceptualMetric.features
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PerceptualMetric, "features", lambda self, x: calls.append(len(x)) or honest(self, x))
+        toy_engine().submit("one", job(losses=(Perceptual(),), initialiser=Seeds(count=7)))
+    assert calls == [1]
 
 
 # ---- events ------------------------------------------------------------------------------------
@@ -350,6 +419,26 @@ def test_a_job_goes_on_from_a_checkpoint_bit_equally(width: int, initialiser: An
         assert isinstance(expected, JobResult)
         assert [step.loss for step in result.history] == [step.loss for step in expected.history]
         assert (result.loss, result.best_step, result.steps) == (expected.loss, expected.best_step, expected.steps)
+
+
+def test_a_checkpoint_of_another_job_is_refused() -> None:
+    engine = toy_engine()
+    engine.submit("one", job(steps=9, reporting=Reporting(checkpoint_steps=4)))
+    _, events = drain(engine, {"one"})
+    data = next(event.data for event in events if isinstance(event, Checkpoint))
+    for other in (job(steps=9, seed=1), job(steps=9, picture_seed=2), job(steps=8)):
+        with pytest.raises(LatentInvError, match="another job"):
+            toy_engine().submit("two", other, data)
+
+
+def test_a_long_history_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latent_inv.engine.run.MAX_HISTORY", 50)
+    result = result_of(job(steps=333))
+    steps = [step.step for step in result.history]
+    assert len(steps) <= 52
+    assert steps == sorted(set(steps))
+    assert {0, result.best_step, 333} <= set(steps)
+    assert result.steps == 333
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"not a checkpoint at all, but long enough to have a header"])
