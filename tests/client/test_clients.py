@@ -192,8 +192,9 @@ def test_errors_name_the_argument(where: str, engine: FakeEngine) -> None:
         with pytest.raises(LimitError) as limit:
             client.invert(PNG, "refused", losses=(Pixel(),))
         assert (limit.value.field, limit.value.message, limit.value.retry_after) == ("losses", "too much", 2.5)
-        with pytest.raises(TypeError, match="sead"):
+        with pytest.raises(SpecError, match='did you mean "seed"') as name:
             client.invert(PNG, "steps", sead=1)
+        assert name.value.field == "sead"
         engine.error = UnsupportedError("it has none")
         with pytest.raises(UnsupportedError, match="it has none"):
             client.encode(PNG, "fails")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latent_inv.client import AsyncClient
-from latent_inv.errors import ImageError, LatentInvError, LimitError
+from latent_inv.errors import ImageError, LatentInvError, LimitError, UnsupportedError
 from latent_inv.images import Limits, encode_png
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Preview, Progress
+from latent_inv.spec import Reporting
 from latent_inv.v1 import data_pb2, inversion_service_pb2, job_pb2
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
@@ -258,5 +260,14 @@ def test_detached_jobs_and_request_ids() -> None:
                 async for _ in client._inversion.Invert(request):
                     pass
             assert (caught.value.status, caught.value.field) == (status, next(iter(fields)))
+        # Nor are checkpoints kept, so they are not taken without a word.
+        with pytest.raises(UnsupportedError) as refused:
+            await client.invert(PNG, "steps", reporting=Reporting(checkpoint_steps=5))
+        assert refused.value.field == "reporting.checkpoint_steps"
+        kinds = [
+            message.WhichOneof("event")
+            async for message in client._inversion.Invert(inversion_service_pb2.InvertRequest(spec=spec))
+        ]
+        assert [kind for kind, _ in itertools.groupby(kinds)] == ["accepted", "progress", "result"]
 
     serve(FakeEngine(pause=0), scenario)
