@@ -45,7 +45,7 @@ CALLS = (
 
 @pytest.fixture
 def engine() -> FakeEngine:
-    return FakeEngine(pause=0)
+    return FakeEngine()
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_a_blocked_engine_holds_up_no_cancel() -> None:
 
 
 def test_two_hundred_jobs_left_in_the_middle_leave_nothing() -> None:
-    engine = FakeEngine(pause=0)
+    engine = FakeEngine()
     request = inversion_service_pb2.InvertRequest(
         spec=job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="forever")
     )

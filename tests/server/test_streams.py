@@ -107,7 +107,7 @@ def test_progress_never_goes_back_and_the_result_is_last() -> None:
         assert numbers == sorted(set(numbers))
         assert numbers[-1] == 300
 
-    serve(FakeEngine(pause=0), scenario)
+    serve(FakeEngine(), scenario)
 
 
 def test_too_many_jobs_are_refused_with_a_time_to_try_again() -> None:
@@ -270,4 +270,4 @@ def test_detached_jobs_and_request_ids() -> None:
         ]
         assert [kind for kind, _ in itertools.groupby(kinds)] == ["accepted", "progress", "result"]
 
-    serve(FakeEngine(pause=0), scenario)
+    serve(FakeEngine(), scenario)
