@@ -255,7 +255,7 @@ def test_what_is_fitted_shares_no_memory() -> None:
 
 
 def test_a_path_that_cannot_be_one_is_told() -> None:
-    with pytest.raises(LatentsError, match="cannot be read"):
+    with pytest.raises(LatentsError, match="cannot read"):
         load_latents("a\0b")
 
 

@@ -511,6 +511,8 @@ def test_fixed_parts_stay_and_searched_classes_stay_on_the_simplex() -> None:
         ({"generator": "fases"}, "generator"),
         ({"space": "w"}, "space"),
         ({"initialiser": Given(latents={"z": np.zeros((1, 13), np.float32)})}, "initialiser.latents"),
+        ({"initialiser": Given(latents={"z": np.full((1, 12), 1e300)})}, "initialiser.latents"),
+        ({"lane_width": 200}, "lane_width"),
         ({"crop": (0, 0, 99, 5)}, "crop"),
         ({"generator": "frozen"}, "solver"),
     ],

