@@ -191,8 +191,6 @@ class Simplex(Constraint):
 
 # ---- spaces ------------------------------------------------------------------------------------
 
-ROLES = ("searched", "fixed")
-
 
 @dataclass(frozen=True)
 class Part:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latent_inv.settings import Settings, numbers
+
 #: part name -> [R, …]; R counts rows
 Latents = Mapping[str, Tensor]
 Tree = Any
@@ -48,3 +50,8 @@ def join_rows(trees: Sequence[Tree]) -> Tree:
 def by_row(values: Tensor, like: Tensor) -> Tensor:
     """Shape [R] as [R, 1, …] so that it broadcasts against `like`, [R, …]."""
     return values.reshape(-1, *([1] * (like.dim() - 1)))
+
+
+def number_rows(settings: Settings, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The numbers of a component's settings as one row, name -> [1]."""
+    return {name: torch.tensor([value], dtype=dtype, device=device) for name, value in numbers(settings).items()}

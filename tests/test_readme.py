@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from skimage.data import astronaut
 
-from latent_inv.engine.thread import ThreadEngine
+from latent_inv.engine.remote import ThreadEngine
 from latent_inv.images import load, write_png
 from latent_inv_server.testing import running_server
 

@@ -26,6 +26,7 @@ from latent_inv.build import Catalogue, Job, build_job, split
 from latent_inv.device import Placement
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
 from latent_inv.generators.base import Generator
+from latent_inv.incidents import as_typed
 from latent_inv.result import Event, Finished, Outcome
 from latent_inv.seeding import stream
 from latent_inv.solvers import Evaluation
@@ -135,7 +136,7 @@ class Engine:
         except LatentInvError as error:
             self._events.append(Finished(job_id, 1, error=error))
         except Exception as error:
-            self._events.append(Finished(job_id, 1, error=requests.internal(error)))
+            self._events.append(Finished(job_id, 1, error=as_typed(error, "a request")))
 
     # ---- one step of one lane --------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class Engine:
             text = "the device has too little memory for this job at this lane width; try a smaller one"
             self._fail(members, LimitError(text, field="lane_width"))
         except Exception as error:
-            self._fail(members, requests.internal(error))
+            self._fail(members, as_typed(error, "a step"))
 
     def _advance(self, lane: Lane[Member], members: list[Member]) -> None:
         batch = self._gather(lane)

@@ -12,14 +12,14 @@ import itertools
 import logging
 import multiprocessing
 import queue
-import secrets
 import signal
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from latent_inv.errors import InternalError, LatentInvError, UnavailableError
+from latent_inv.errors import LatentInvError, UnavailableError
+from latent_inv.incidents import as_typed
 from latent_inv.result import Event, Finished
 from latent_inv.spec import Spec
 
@@ -43,7 +43,7 @@ def serve_pipe(pipe: Connection, device: str, threads: int | None, lane_width: i
         try:
             engine = _make_engine(device, threads, lane_width, catalogue)
         except Exception as error:
-            pipe.send(("ready", _as_typed(error)))
+            pipe.send(("ready", as_typed(error, "the start of the worker")))
             return
         try:
             pipe.send(("ready", None))
@@ -87,19 +87,10 @@ def _work(engine: Any, pipe: Connection) -> None:
             try:
                 engine.submit(job_id, spec, checkpoint)
             except Exception as refused:
-                error = _as_typed(refused)
+                error = as_typed(refused, "a submit")
             pipe.send(("reply", number, error))
         for event in engine.poll():
             pipe.send(("event", event))
-
-
-def _as_typed(error: Exception) -> LatentInvError:
-    """The error itself if it is ours; else it is logged, and only the id of the log line goes on."""
-    if isinstance(error, LatentInvError):
-        return error
-    incident = secrets.token_hex(4)
-    logger.error("incident %s", incident, exc_info=error)
-    return InternalError(f"something went wrong inside; the log has it as incident {incident}")
 
 
 class RemoteEngine:
@@ -150,7 +141,7 @@ class RemoteEngine:
         except Exception as error:  # pickle raises whatever it likes
             with self._lock:
                 self._replies.pop(number, None)
-            raise _as_typed(error) from error
+            raise as_typed(error, "a submit") from error
         refused = reply.get()
         if refused is not None:
             raise refused

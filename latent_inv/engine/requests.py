@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Generator as Pieces
 from typing import Any
 
@@ -26,8 +24,6 @@ from latent_inv.generators.base import Generator
 from latent_inv.latents import fit_latents
 from latent_inv.result import Decoded, Described, Encoded, Sampled
 from latent_inv.types import Latents
-
-logger = logging.getLogger(__name__)
 
 #: the work of a request: gives way after each piece, and returns the answer
 Work = Pieces[None, None, Any]
@@ -170,10 +166,3 @@ def _check_answer(rows: int, size: tuple[int, int]) -> None:
 def cancelled() -> CancelledError:
     """The error of a request that was cancelled before it was done."""
     return CancelledError("the request was cancelled before it was begun")
-
-
-def internal(error: Exception) -> InternalError:
-    """Log an unforeseen exception under a new id, and give the error that names only the id."""
-    incident = secrets.token_hex(4)
-    logger.error("incident %s", incident, exc_info=error)
-    return InternalError(f"something went wrong inside; the log has it as incident {incident}")

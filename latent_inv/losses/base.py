@@ -13,9 +13,9 @@ from torch import Tensor
 
 from latent_inv.errors import ShapeError
 from latent_inv.perceptual import PerceptualMetric
-from latent_inv.settings import Settings, numbers
+from latent_inv.settings import Settings
 from latent_inv.spaces import LatentSpace
-from latent_inv.types import Latents
+from latent_inv.types import Latents, number_rows
 
 S = TypeVar("S", bound=Settings)
 
@@ -116,9 +116,7 @@ class Loss(ABC, Generic[S]):
 
     def rows(self, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """The numbers of the settings as one row, name -> [1]."""
-        return {
-            name: torch.tensor([value], dtype=dtype, device=device) for name, value in numbers(self.settings).items()
-        }
+        return number_rows(self.settings, dtype, device)
 
 
 def weighted_mean(values: Tensor, target: Target) -> Tensor:

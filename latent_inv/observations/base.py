@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from latent_inv.settings import Settings, numbers
+from latent_inv.settings import Settings
+from latent_inv.types import number_rows
 
 S = TypeVar("S", bound=Settings)
 
@@ -28,6 +29,4 @@ class Observation(ABC, Generic[S]):
 
     def rows(self, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """The numbers of the settings as one row, name -> [1]."""
-        return {
-            name: torch.tensor([value], dtype=dtype, device=device) for name, value in numbers(self.settings).items()
-        }
+        return number_rows(self.settings, dtype, device)

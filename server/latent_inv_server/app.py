@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from latent_inv.engine.seam import EngineSeam
 from latent_inv.errors import UnavailableError
+from latent_inv.incidents import as_typed
 from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import (
     artifact_service_pb2,
@@ -27,7 +28,7 @@ from latent_inv.v1 import (
 
 from .config import ServerConfig
 from .dispatcher import Dispatcher
-from .faults import Faults, as_typed
+from .faults import Faults
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,6 @@ to an answer that cannot be written. So all three happen in here, and gRPC itsel
 from __future__ import annotations
 
 import inspect
-import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,9 +14,8 @@ import grpc
 import grpc.aio
 
 from latent_inv.convert.errors import error_to
-from latent_inv.errors import InputError, InternalError, LatentInvError, LimitError
-
-logger = logging.getLogger(__name__)
+from latent_inv.errors import InputError, LatentInvError, LimitError
+from latent_inv.incidents import as_typed
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
@@ -126,15 +123,3 @@ async def abort(context: Context, error: LatentInvError) -> None:
     status = error_to(error)
     details = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(getattr(grpc.StatusCode, error.status), status.message, details)
-
-
-def as_typed(error: Exception, method: str) -> LatentInvError:
-    """The error itself if it is ours; else it is logged, and only the id of the log line goes out."""
-    if isinstance(error, LatentInvError):
-        return error
-    incident = secrets.token_hex(4)
-    try:
-        logger.error("incident %s in %s", incident, method, exc_info=error)
-    except Exception:  # its text cannot be made: log its type alone
-        logger.error("incident %s in %s: %s", incident, method, type(error).__name__)
-    return InternalError(f"something went wrong inside; the log has it as incident {incident}")

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from latent_inv.engine.process import ProcessEngine
+from latent_inv.engine.remote import ProcessEngine
 from latent_inv.files import write_bytes
 
 from .app import Application

@@ -20,10 +20,8 @@ import torch
 
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.process import ProcessEngine
-from latent_inv.engine.remote import RemoteEngine
+from latent_inv.engine.remote import ProcessEngine, RemoteEngine, ThreadEngine
 from latent_inv.engine.seam import EngineSeam
-from latent_inv.engine.thread import ThreadEngine
 from latent_inv.errors import (
     AlreadyExistsError,
     CancelledError,

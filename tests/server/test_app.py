@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from latent_inv.cli import app
 from latent_inv.client import AsyncClient
-from latent_inv.engine.thread import ThreadEngine
+from latent_inv.engine.remote import ThreadEngine
 from latent_inv.errors import InputError, InternalError, SpecError, UnavailableError, UnsupportedError
 from latent_inv.images import encode_png, load
 from latent_inv.result import Preview, Progress

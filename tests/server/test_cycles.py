@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from latent_inv.client import AsyncClient
-from latent_inv.engine.thread import ThreadEngine
+from latent_inv.engine.remote import ThreadEngine
 from latent_inv.errors import CancelledError, DeadlineError, InternalError, LatentInvError, SpecError
 from latent_inv.images import encode_png
 from latent_inv.result import JobResult, Outcome, Progress

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from latent_inv.cli import app
 from latent_inv.client import AsyncClient, Client
-from latent_inv.engine.process import ProcessEngine
+from latent_inv.engine.remote import ProcessEngine
 from latent_inv.errors import UnavailableError
 from latent_inv.images import encode_png
 from latent_inv.result import Outcome, Progress

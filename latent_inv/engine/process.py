@@ -1,5 +1,0 @@
-"""Engine in a process of its own."""
-
-from .remote import ProcessEngine
-
-__all__ = ["ProcessEngine"]

@@ -1,5 +1,0 @@
-"""Engine in a thread."""
-
-from .remote import ThreadEngine
-
-__all__ = ["ThreadEngine"]
