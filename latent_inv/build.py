@@ -122,7 +122,7 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         found = f"{size[1]} × {size[0]}"
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
-    if solver.uses_gradient and not objective.differentiable:
+    if solver.needs != "value" and not objective.differentiable:
         raise UnsupportedError(f"{spec.generator} gives no gradient, and this solver needs one", field="solver")
     initialiser = INITIALISERS[type(spec.initialiser)](spec.initialiser)
     with at("initialiser"):

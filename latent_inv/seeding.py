@@ -20,5 +20,10 @@ def stream(seed: int, purpose: str, row: int = 0) -> torch.Generator:
         purpose: what the draws are for: "sample", "start", "move", …
         row: index of the row in its job.
     """
+    return torch.Generator().manual_seed(key(seed, purpose, row))
+
+
+def key(seed: int, purpose: str, row: int = 0) -> int:
+    """The number that such a stream begins with, 0 ≤ key < 2⁶³; the same arguments give the same number anywhere."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{row}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return int.from_bytes(digest[:8], "little") >> 1

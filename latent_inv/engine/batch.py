@@ -66,9 +66,9 @@ class LaneBatch:
         for name, tensor in latents.items():
             self.best[name][index] = tensor.detach()[index]
 
-    def restart(self, row: int, latents: dict[str, Tensor]) -> None:
+    def restart(self, row: int, latents: dict[str, Tensor], key: int) -> None:
         """Put row `row` at another start with a fresh state; latents [1, …]."""
-        state = self.solver.init(latents)
+        state = self.solver.init(latents, torch.tensor([key]))
         for name, tensor in latents.items():
             self.latents[name][row : row + 1] = tensor
         self.state = _with_row(self.state, row, state)
@@ -124,8 +124,10 @@ class RowStore:
 
 def read_rows(evaluation: Evaluation, count: int) -> list[Scored]:
     """An evaluation as plain numbers for its first `count` rows, in one transfer from the device."""
-    gradient_size = sum(tensor.flatten(1).abs().sum(dim=1) for tensor in evaluation.gradient.values())
-    columns = [evaluation.loss, evaluation.squared_error, torch.as_tensor(gradient_size)]
+    sizes = [tensor.flatten(1).abs().sum(dim=1) for tensor in evaluation.gradient.values()]
+    # Without a gradient nothing can be said about its size: 1 is neither dead nor infinite.
+    gradient_size = torch.stack(sizes).sum(dim=0) if sizes else torch.ones_like(evaluation.loss)
+    columns = [evaluation.loss, evaluation.squared_error, gradient_size]
     columns += list(evaluation.terms.values())
     if evaluation.perceptual is not None:
         columns.append(evaluation.perceptual)

@@ -28,8 +28,8 @@ from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
 from latent_inv.generators.base import Generator
 from latent_inv.incidents import as_typed
 from latent_inv.result import Event, Finished, Outcome
-from latent_inv.seeding import stream
-from latent_inv.solvers import Evaluation
+from latent_inv.seeding import key, stream
+from latent_inv.solvers import Evaluation, Verdict
 from latent_inv.spec import JobSpec, Spec
 
 from . import requests
@@ -168,7 +168,7 @@ class Engine:
         seen: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
 
         def look(latents: Mapping[str, torch.Tensor]) -> Evaluation:
-            evaluation = evaluate(batch.objective, latents, batch.constants)
+            evaluation = evaluate(batch.objective, latents, batch.constants, batch.solver.needs)
             seen.append((dict(latents), evaluation))
             return evaluation
 
@@ -177,6 +177,7 @@ class Engine:
             batch.latents = batch.objective.space.retract(moved)
         for latents, evaluation in seen[-1:]:
             self._record(batch, runs, rows, latents, evaluation)
+        self._heed(batch, rows)
         scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
         for run, row in zip(runs, rows, strict=True):
             self._after_step(run, row)
@@ -203,12 +204,24 @@ class Engine:
             if dead and row.moves < MAX_MOVES and step_limit(run.job.spec) > 0:
                 self._move(run, row, place, batch, latents)
                 continue
-            if row.record(scored, run.job.spec, run.elapsed()):
+            if row.record(scored, run.job.spec, run.elapsed(), guarded=batch.solver.guarded):
                 better.append(place)
             if dead and row.active:
                 row.end(Outcome.stuck)
         if better:
             batch.keep_best(better, latents)
+
+    @staticmethod
+    def _heed(batch: LaneBatch, rows: list[Row]) -> None:
+        """End the rows of which the solver says that it can do no more."""
+        verdicts = batch.solver.verdicts(batch.state)
+        if verdicts is None:
+            return
+        for row, verdict in zip(rows, verdicts[: len(rows)].tolist(), strict=True):
+            if row.active and row.step >= 0 and verdict == Verdict.converged:
+                row.end(Outcome.converged, f"No step pays any more after {row.step}.")
+            elif row.active and row.step >= 0 and verdict == Verdict.exhausted:
+                row.end(Outcome.failed, f"The solver refused every step from step {row.step} on.")
 
     def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, latents: dict[str, torch.Tensor]) -> None:
         """A start with a zero gradient goes nowhere: move it, a little further each time."""
@@ -220,7 +233,7 @@ class Engine:
             start, prior = latents[name][place : place + 1], space.parts[name].prior
             draw = prior.sample(tuple(start.shape[1:]), noise)[None].to(start)
             moved[name] = start + 0.1 * row.moves * (draw - prior.mean(tuple(start.shape[1:]))[None].to(start))
-        batch.restart(place, space.retract(moved))
+        batch.restart(place, space.retract(moved), key(run.job.spec.seed, "solver", row.index))
         run.warn("the gradient at the start was zero; the start was moved by a small random step")
 
     def _after_step(self, run: JobRun, row: Row) -> None:
@@ -315,8 +328,9 @@ def _first_tensors(job: Job) -> list[RowTensors]:
     space, target = job.objective.space, job.objective.prepare(job.picture, {})
     rows = []
     with torch.no_grad():
-        for start in job.starts:
+        for index, start in enumerate(job.starts):
             searched, fixed = split(space.retract(start), space.searched)
             best = {name: tensor.clone() for name, tensor in searched.items()}
-            rows.append(RowTensors(searched, job.solver.init(searched), best, replace(target, fixed=fixed)))
+            state = job.solver.init(searched, torch.tensor([key(job.spec.seed, "solver", index)]))
+            rows.append(RowTensors(searched, state, best, replace(target, fixed=fixed)))
     return rows

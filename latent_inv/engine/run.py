@@ -91,13 +91,19 @@ class Row:
             kept = (0, self.best_step, step.step)
             self.history = [old for old in self.history if old.step % self.stride == 0 or old.step in kept]
 
-    def record(self, scored: Scored, spec: JobSpec, seconds: float) -> bool:
+    def record(self, scored: Scored, spec: JobSpec, seconds: float, *, guarded: bool = False) -> bool:
         """Take in the evaluation after `step` steps, and decide whether to go on.
 
+        Args:
+            guarded: the solver refuses bad points by itself, so one of them ends nothing.
         Returns:
             Is this iterate the one to return so far?
         """
         budget = spec.budget
+        if not scored.finite and guarded and self.step > 0:
+            if self.step >= step_limit(spec):
+                self.end(Outcome.step_limit)
+            return False
         if not scored.finite:
             what = "The loss" if not math.isfinite(scored.loss) else "The gradient"
             if self.step == 0:
@@ -119,12 +125,12 @@ class Row:
         scale = max(self.first_loss, sum(getattr(loss, "weight", 1.0) for loss in spec.losses))
         if reached:
             self.end(Outcome.target_reached, f"{reached} after {self.step} steps.")
-        elif scored.loss > RUNAWAY * scale:
+        elif scored.loss > RUNAWAY * scale and not guarded:
             detail = f"At step {self.step} it was {scored.loss:.3g}, at the start {self.first_loss:.3g}."
             self.end(Outcome.diverged, detail)
         elif self.step >= step_limit(spec):
             # A nearly exact start may be left a little without harm: that is no divergence.
-            if self.step > 0 and scored.loss > max(self.first_loss, RISE * scale):
+            if not guarded and self.step > 0 and scored.loss > max(self.first_loss, RISE * scale):
                 ends = f"from {self.first_loss:.3g} at the start to {scored.loss:.3g} at step {self.step}"
                 self.end(Outcome.diverged, f"It rose {ends}; try a smaller learning rate.")
             else:

@@ -8,10 +8,10 @@ from latent_inv import spec
 from latent_inv.settings import Settings
 
 from .adam import Adam
-from .base import Evaluate, Evaluation, Solver
+from .base import Evaluate, Evaluation, NormalEquations, Solver, Verdict
 
 SOLVERS: dict[type[Settings], type[Solver[Any]]] = {
     spec.Adam: Adam,
 }
 
-__all__ = ["SOLVERS", "Evaluate", "Evaluation", "Solver"]
+__all__ = ["SOLVERS", "Evaluate", "Evaluation", "NormalEquations", "Solver", "Verdict"]

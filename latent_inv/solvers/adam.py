@@ -21,7 +21,7 @@ from .base import Evaluate, Solver
 class Adam(Solver[spec.Adam]):
     """Source: Kingma and Ba (2015), Algorithm 1; cosine schedule of Loshchilov and Hutter (2017), one cycle."""
 
-    def init(self, latents: Latents) -> Tree:
+    def init(self, latents: Latents, keys: Tensor) -> Tree:
         first = next(iter(latents.values()))
         rows = {name: first.new_full((first.shape[0],), value) for name, value in numbers(self.settings).items()}
         return {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -13,6 +14,31 @@ from latent_inv.settings import Settings
 from latent_inv.types import Latents, Tree
 
 S = TypeVar("S", bound=Settings)
+
+
+class Verdict(IntEnum):
+    """What a solver says of one of its rows."""
+
+    go_on = 0
+    #: no step is left that would pay, and the gradient says that this is a minimum
+    converged = 1
+    #: no step is left that would pay, though this is no minimum
+    exhausted = 2
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """The local least-squares model of one row's terms that are sums of squares ‖r‖², by row.
+
+    Attributes:
+        gram: [R, d, d], JᵀJ, with J = ∂r/∂z and z the searched parts, flattened and joined in their order.
+        slope: [R, d], Jᵀr, half of the gradient.
+        loss: [R], ‖r‖², of the terms that are modelled.
+    """
+
+    gram: Tensor
+    slope: Tensor
+    loss: Tensor
 
 
 @dataclass(frozen=True)
@@ -24,14 +50,18 @@ class Evaluation:
         terms: loss name -> [R], weighted.
         squared_error: [R], over the visible pixels on the [-1, 1] scale.
         perceptual: [R], or None if the job does not compute it at each step.
-        gradient: part -> [R, …] of the searched parts.
+        gradient: part -> [R, …] of the searched parts; empty for solvers that need no gradient.
+        normal: for solvers that need `"normal_equations"`.
+        curvature: v -> JᵀJ v at this point, part -> [R, …] each; for solvers that need `"curvature"`.
     """
 
     loss: Tensor
     terms: dict[str, Tensor]
     squared_error: Tensor
     perceptual: Tensor | None
-    gradient: dict[str, Tensor]
+    gradient: dict[str, Tensor] = field(default_factory=dict)
+    normal: NormalEquations | None = None
+    curvature: Callable[[Latents], dict[str, Tensor]] | None = None
 
 
 #: searched parts -> the objective there; the engine keeps count and remembers the best point of each row
@@ -39,16 +69,31 @@ Evaluate = Callable[[Latents], Evaluation]
 
 
 class Solver(ABC, Generic[S]):
-    """One way to walk downhill. Instances are frozen: `step` may be called for any row of the same structure."""
+    """One way to walk downhill. Instances are frozen: `step` may be called for any row of the same structure.
 
-    uses_gradient = True
+    Attributes:
+        needs: what its evaluations must hold: "value", "gradient", "curvature" or "normal_equations".
+        guarded: it refuses bad points by itself, so a loss that rises for a step is no divergence.
+    """
+
+    needs: ClassVar[str] = "gradient"
+    guarded: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
 
     @abstractmethod
-    def init(self, latents: Latents) -> Tree:
-        """The state before the first step; numbers of the settings go in here, a row each."""
+    def init(self, latents: Latents, keys: Tensor) -> Tree:
+        """The state before the first step; numbers of the settings go in here, a row each.
+
+        Args:
+            latents: searched parts -> [R, …].
+            keys: [R] int64, each row's own randomness, for solvers that draw.
+        """
+
+    def verdicts(self, state: Tree) -> Tensor | None:
+        """[R] of `Verdict` on the state after a step; None: this solver always goes on."""
+        return None
 
     @abstractmethod
     def step(

@@ -17,6 +17,10 @@ def evaluation(gradient: dict[str, torch.Tensor]) -> Evaluation:
     return Evaluation(loss=loss, terms={}, squared_error=loss, perceptual=None, gradient=gradient)
 
 
+def _keys(latents: Latents) -> torch.Tensor:
+    return torch.arange(len(next(iter(latents.values()))))
+
+
 @pytest.mark.parametrize("beta2", [0.9, 0.999])
 def test_it_is_torchs_adam(beta2: float) -> None:
     """Constant rate, no warm-up, a bumpy function; 1e-6 relative over 50 steps is rounding."""
@@ -26,7 +30,7 @@ def test_it_is_torchs_adam(beta2: float) -> None:
     optimiser = torch.optim.Adam([theirs], lr=0.05, betas=(0.8, beta2), eps=1e-6)
     solver = SOLVERS[spec.Adam](settings)
     ours = {"z": start.clone()}
-    state = solver.init(ours)
+    state = solver.init(ours, _keys(ours))
 
     def gradient(latents: Latents) -> Evaluation:
         z = latents["z"]
@@ -45,7 +49,7 @@ def step_size(settings: spec.Adam, step: int, progress: float) -> float:
     """Of a constant gradient, for which Adam's step is the rate itself."""
     solver = SOLVERS[spec.Adam](settings)
     latents = {"z": torch.zeros(1, 1, dtype=torch.float64)}
-    state = solver.init(latents)
+    state = solver.init(latents, _keys(latents))
     for index in range(step + 1):
         before = latents["z"]
         latents, state = solver.step(
@@ -81,7 +85,7 @@ def test_rows_have_their_own_numbers() -> None:
     slow, quick = (spec.Adam(learning_rate=rate, schedule="constant", warmup_steps=0) for rate in (0.1, 0.3))
     solver = SOLVERS[spec.Adam](slow)
     latents = {"z": torch.zeros(1, 2)}
-    state = join_rows([SOLVERS[spec.Adam](settings).init(latents) for settings in (slow, quick)])
+    state = join_rows([SOLVERS[spec.Adam](settings).init(latents, _keys(latents)) for settings in (slow, quick)])
     moved, _ = solver.step(
         {"z": torch.zeros(2, 2)}, lambda at: evaluation({"z": torch.ones_like(at["z"])}), state, torch.zeros(2)
     )
@@ -92,6 +96,9 @@ def test_a_zero_gradient_does_not_move() -> None:
     solver = SOLVERS[spec.Adam](spec.Adam(warmup_steps=0))
     latents = {"z": torch.ones(2, 3)}
     moved, _ = solver.step(
-        latents, lambda at: evaluation({"z": torch.zeros_like(at["z"])}), solver.init(latents), torch.zeros(2)
+        latents,
+        lambda at: evaluation({"z": torch.zeros_like(at["z"])}),
+        solver.init(latents, _keys(latents)),
+        torch.zeros(2),
     )
     assert torch.equal(moved["z"], latents["z"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.settings import Settings
-from latent_inv.solvers import SOLVERS, Evaluation, Solver
+from latent_inv.solvers import SOLVERS, Evaluation, NormalEquations, Solver
 from latent_inv.types import Latents, join_rows, take_row
 from tests import contracts
 
@@ -38,6 +38,7 @@ class Bowl:
 
     def __init__(self, rows: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
         self.minimum = {name: torch.stack([_draw(row, name) for row in rows]).to(dtype) for name in ("a", "b")}
+        self.keys = torch.tensor(list(rows))
         self.curvature = torch.linspace(0.1, 1, D, dtype=dtype)
         self.calls = 0
 
@@ -50,7 +51,22 @@ class Bowl:
         loss = sum((self.curvature * d.square()).sum(1) for d in away.values()) / 2
         gradient = {name: self.curvature * d for name, d in away.items()}
         assert isinstance(loss, Tensor)
-        return Evaluation(loss=loss, terms={"x": loss}, squared_error=loss, perceptual=None, gradient=gradient)
+        # The same bowl as a sum of squares: r = √(A / 2) (x − m).
+        half = torch.cat([self.curvature, self.curvature]) / 2
+        normal = NormalEquations(
+            gram=torch.diag(half).expand(len(loss), -1, -1),
+            slope=torch.cat(list(gradient.values()), dim=1) / 2,
+            loss=loss,
+        )
+        return Evaluation(
+            loss=loss,
+            terms={"x": loss},
+            squared_error=loss,
+            perceptual=None,
+            gradient=gradient,
+            normal=normal,
+            curvature=lambda v: {name: self.curvature / 2 * tensor for name, tensor in v.items()},
+        )
 
 
 def _draw(row: int, name: str) -> Tensor:
@@ -65,7 +81,7 @@ def run(
     settings: Settings, bowl: Bowl, steps: int = STEPS, tell: Callable[[int, Any], None] | None = None
 ) -> dict[str, Tensor]:
     solver, latents = solver_of(settings), bowl.start()
-    state = solver.init(latents)
+    state = solver.init(latents, bowl.keys)
     rows = len(next(iter(latents.values())))
     for step in range(steps):
         latents, state = solver.step(latents, bowl, state, torch.full((rows,), step / steps))
@@ -100,7 +116,7 @@ class TestEverySolver:
 
     def test_every_number_of_the_state_has_a_row(self, settings: Settings) -> None:
         bowl = Bowl(range(3))
-        contracts.leading_rows(solver_of(settings).init(bowl.start()), 3)
+        contracts.leading_rows(solver_of(settings).init(bowl.start(), bowl.keys), 3)
         run(settings, bowl, 3, lambda _, state: contracts.leading_rows(state, 3))
 
     def test_a_row_that_joins_later_goes_as_if_alone(self, settings: Settings) -> None:
@@ -110,7 +126,7 @@ class TestEverySolver:
 
         def state_of(row: int) -> tuple[dict[str, Tensor], Any]:
             bowl = Bowl([row])
-            return bowl.start(), solver.init(bowl.start())
+            return bowl.start(), solver.init(bowl.start(), bowl.keys)
 
         progress = [0, 0]
         pair = [state_of(0), state_of(0)]
@@ -143,7 +159,7 @@ class TestEverySolver:
         expected = run(settings, Bowl([1]), 10)
         bowl, other = Bowl([1]), Bowl([2])
         latents, moved = bowl.start(), other.start()
-        state, other_state = solver.init(latents), solver.init(moved)
+        state, other_state = solver.init(latents, bowl.keys), solver.init(moved, other.keys)
         for step in range(10):
             latents, state = solver.step(latents, bowl, state, torch.tensor([step / 10]))
             moved, other_state = solver.step(moved, other, other_state, torch.tensor([step / 10]))
@@ -153,7 +169,7 @@ class TestEverySolver:
     def test_inputs_are_left_alone(self, settings: Settings) -> None:
         solver, bowl = solver_of(settings), Bowl([1, 2])
         latents = bowl.start()
-        state = solver.init(latents)
+        state = solver.init(latents, bowl.keys)
         kept, kept_state = {n: t.clone() for n, t in latents.items()}, join_rows([take_row(state, r) for r in (0, 1)])
         solver.step(latents, bowl, state, torch.zeros(2))
         assert all(torch.equal(latents[name], kept[name]) for name in kept)
@@ -167,7 +183,7 @@ class TestEverySolver:
             looked.append({name: tensor.clone() for name, tensor in at.items()})
             return bowl(at)
 
-        solver.step(latents, look, solver.init(latents), torch.zeros(1))
+        solver.step(latents, look, solver.init(latents, bowl.keys), torch.zeros(1))
         assert all(torch.equal(looked[0][name], latents[name]) for name in latents)
 
 
