@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
+    from .spec import Encoder as Encoder
     from .spec import Given as Given
+    from .spec import Halving as Halving
     from .spec import LatentPrior as LatentPrior
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .spec import Seeds as Seeds
     from .spec import TotalVariation as TotalVariation
 
-_SETTINGS = ("Adam", "BestOf", "Budget", "Given", "LatentPrior", "Perceptual", "Pixel", "PriorMean", "Reporting")
+_SETTINGS = ("Adam", "BestOf", "Budget", "Encoder", "Given", "Halving", "LatentPrior", "Perceptual", "Pixel", "PriorMean")
 #: public name -> module that has it
 _HOMES = {
     "LatentInvError": "errors",
@@ -44,7 +46,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "Reporting", "Seeds", "TotalVariation"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

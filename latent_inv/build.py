@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import spec as specs
+from .asset_table import ENCODERS
 from .device import DTYPES, Placement
+from .encoders import AmortisedEncoder, load_encoder
 from .errors import LatentsError, LimitError, ShapeError, UnsupportedError, at, unknown_name
 from .generators.base import Generator, LoadProgress
 from .images import Picture, crop_and_fit
-from .initialisers import INITIALISERS
+from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Objective
 from .observations import OBSERVATIONS
@@ -53,9 +56,16 @@ class Job:
 class Catalogue:
     """Generators by name, loaded when first needed and kept."""
 
-    def __init__(self, table: Mapping[str, type[Generator]], placement: Placement) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, type[Generator]],
+        placement: Placement,
+        encoders: Mapping[str, Path] | None = None,
+    ) -> None:
         self.table, self.placement = table, placement
+        self._encoder_files = dict(encoders or {})
         self._loaded: dict[tuple[str, str], Generator] = {}
+        self._encoders: dict[tuple[str, str], AmortisedEncoder] = {}
 
     def find(self, name: str) -> type[Generator]:
         """The adapter called `name`.
@@ -77,6 +87,22 @@ class Catalogue:
             kind = self.find(name)
             self._loaded[name, dtype] = kind.load(self.placement.torch_device, DTYPES[dtype], progress)
         return self._loaded[name, dtype]
+
+    def has_encoder(self, name: str) -> bool:
+        """Can its latents be found in forward passes?"""
+        return name in self._encoder_files or name in ENCODERS
+
+    def encoder(self, name: str, dtype: str) -> AmortisedEncoder | None:
+        """The generator's encoder, on the engine's device; None: it has none.
+
+        Raises:
+            AssetError: it is damaged, or of another generator.
+        """
+        if not self.has_encoder(name):
+            return None
+        if (name, dtype) not in self._encoders:
+            self._encoders[name, dtype] = load_encoder(self.load(name, dtype), self._encoder_files.get(name))
+        return self._encoders[name, dtype]
 
 
 def fit_picture(
@@ -126,7 +152,12 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         raise UnsupportedError(f"{spec.generator} gives no gradient, and this solver needs one", field="solver")
     initialiser = INITIALISERS[type(spec.initialiser)](spec.initialiser)
     with at("initialiser"):
-        starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row))
+        starts = initialiser.starts(
+            objective.space,
+            size,
+            lambda row: stream(spec.seed, "start", row),
+            _encode(spec, space_name, picture, catalogue),
+        )
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
@@ -147,6 +178,22 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         rungs=initialiser.rungs,
         warnings=tuple(picture.warnings),
     )
+
+
+def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
+    """What an encoder sees in the job's picture, asked for only if the start wants it; None without an encoder."""
+    encoder = catalogue.encoder(spec.generator, spec.dtype)
+    if encoder is None or encoder.card.space != space:
+        return None
+    generator = encoder.generator
+    image = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
+    weight = None if picture.weight is None else generator.place(torch.from_numpy(picture.weight.copy()))[None, None]
+
+    def encode(passes: int, fixed: Latents) -> dict[str, torch.Tensor]:
+        placed = {name: generator.place(tensor) for name, tensor in fixed.items()}
+        return encoder(image, placed, weight=weight, passes=passes)
+
+    return encode
 
 
 def batch_key(spec: specs.JobSpec, space: str, size: tuple[int, int], width: int, *, masked: bool) -> Hashable:

@@ -110,6 +110,21 @@ class BestOf(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoder(Settings):
+    """What the generator's encoder says: one look at the picture, then looks at its own reconstruction."""
+
+    passes: int = setting(3, low=1, high=16, doc="Looks; the one whose picture is nearest is the start.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving(Settings):
+    """Several starts side by side, of which the worse half is dropped at each rung (successive halving)."""
+
+    count: int = setting(8, low=2, high=256, doc="How many starts; one is the encoder's where there is one.")
+    rung: int = setting(10, low=0, high=100_000, unit="steps", doc="Steps to the first rung; each next one is twice as far.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Given(Settings):
     """Latents from an earlier result or of your own."""
 
@@ -313,5 +328,7 @@ INITIALISERS: dict[str, type[Settings]] = {
     "prior_mean": PriorMean,
     "best_of": BestOf,
     "given": Given,
+    "encoder": Encoder,
+    "halving": Halving,
 }
 Spec = JobSpec | DecodeSpec | SampleSpec | EncodeSpec | DescribeSpec

@@ -8,6 +8,7 @@ from .invert import invert
 from .looks import decode, generators, sample
 from .serve import serve
 from .shell import EXIT_HELP
+from .train_encoder import train_encoder
 
 app = typer.Typer(
     name="latent-inv",
@@ -23,6 +24,7 @@ app.command()(decode)
 app.command()(sample)
 app.command()(generators)
 app.command()(serve)
+app.command()(train_encoder)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,15 +6,12 @@ import dataclasses
 import hashlib
 import json
 import logging
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-import torch
 
 from latent_inv.build import Job
 from latent_inv.device import Placement
@@ -23,6 +20,7 @@ from latent_inv.images import Picture, to_uint8
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
 from latent_inv.settings import Settings
 from latent_inv.spec import Reporting
+from latent_inv.versions import versions
 
 from .batch import RowTensors
 from .checkpoint import pack
@@ -231,17 +229,3 @@ def plain_settings(spec: Settings) -> dict[str, Any]:
         return value
 
     return plain(spec)
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that a result depends on."""
-    try:
-        own = version("latent-inv")
-    except PackageNotFoundError:
-        own = "source"
-    return {
-        "latent_inv": own,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }

@@ -23,6 +23,7 @@ from latent_inv.errors import (
 from latent_inv.generators.base import Generator
 from latent_inv.latents import fit_latents
 from latent_inv.result import Decoded, Described, Encoded, Sampled
+from latent_inv.seeding import stream
 from latent_inv.types import Latents
 
 #: the work of a request: gives way after each piece, and returns the answer
@@ -106,17 +107,32 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
 
 def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
     kind = catalogue.find(spec.generator)
-    if not kind.has_encoder:
+    if not kind.has_encoder and not catalogue.has_encoder(spec.generator):
         raise UnsupportedError(
             f'"{spec.generator}" has no encoder; invert finds latents without one', field="generator"
         )
     picture, visible = fit_picture(kind, spec.picture, spec.crop)
     generator = catalogue.load(spec.generator, spec.dtype)
     space = generator.resolve_space(spec.space)
+    encoder = None if kind.has_encoder else catalogue.encoder(spec.generator, spec.dtype)
+    if encoder is not None and encoder.card.space != space:
+        found = f"the encoder finds latents of {encoder.card.space}, found {space}"
+        raise UnsupportedError(found, field="space")
 
     def work() -> Work:
+        image = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
         with torch.no_grad():
-            latents = generator.encode(generator.place(torch.from_numpy(picture.pixels.copy()))[None])
+            if encoder is None:
+                latents = generator.encode(image)
+            else:
+                draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
+                fixed = {
+                    name: generator.place(part) for name, part in draw.items() if name not in encoder.space.searched
+                }
+                weight = None
+                if picture.weight is not None:
+                    weight = generator.place(torch.from_numpy(picture.weight.copy()))[None, None]
+                latents = {**fixed, **encoder(image, fixed, weight=weight)}
         if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
         image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from latent_inv.asset_table import ENCODERS
 from latent_inv.errors import LatentsError, SpecError, unknown_name
 from latent_inv.result import GeneratorInfo
 from latent_inv.seeding import stream
@@ -34,7 +35,7 @@ class Generator(ABC):
     stages: ClassVar[Sequence[str]] = ()
     differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
-    has_encoder: ClassVar[bool] = False
+    has_encoder: ClassVar[bool] = False  # one of its own, in `encode`; trained ones stand in `asset_table.ENCODERS`
     licence: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
     weights_sha256: ClassVar[str] = ""
@@ -148,7 +149,7 @@ class Generator(ABC):
             stages=tuple(cls.stages),
             differentiable=cls.differentiable,
             forward_mode=cls.forward_mode,
-            has_encoder=cls.has_encoder,
+            has_encoder=cls.has_encoder or cls.name in ENCODERS,
             weights_sha256=cls.weights_sha256,
             licence=cls.licence,
             source=cls.source,

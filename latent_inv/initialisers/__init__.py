@@ -7,7 +7,8 @@ from typing import Any
 from latent_inv import spec
 from latent_inv.settings import Settings
 
-from .base import Initialiser
+from .base import Encode, Initialiser
+from .encoded import Encoder, Halving
 from .starts import BestOf, Given, PriorMean, Seeds
 
 INITIALISERS: dict[type[Settings], type[Initialiser[Any]]] = {
@@ -15,6 +16,8 @@ INITIALISERS: dict[type[Settings], type[Initialiser[Any]]] = {
     spec.PriorMean: PriorMean,
     spec.BestOf: BestOf,
     spec.Given: Given,
+    spec.Encoder: Encoder,
+    spec.Halving: Halving,
 }
 
-__all__ = ["INITIALISERS", "Initialiser"]
+__all__ = ["INITIALISERS", "Encode", "Initialiser"]

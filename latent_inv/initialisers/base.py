@@ -11,11 +11,14 @@ from torch import Tensor
 
 from latent_inv.settings import Settings
 from latent_inv.spaces import LatentSpace
+from latent_inv.types import Latents
 
 S = TypeVar("S", bound=Settings)
 
 #: row index -> that row's own randomness
 Streams = Callable[[int], torch.Generator]
+#: (passes, fixed parts -> [1, …]) -> searched parts -> [1, …], what the generator's encoder sees in the job's picture
+Encode = Callable[[int, Latents], dict[str, Tensor]]
 
 
 class Initialiser(ABC, Generic[S]):
@@ -30,12 +33,15 @@ class Initialiser(ABC, Generic[S]):
         return ()
 
     @abstractmethod
-    def starts(self, space: LatentSpace, size: tuple[int, int], streams: Streams) -> list[dict[str, Tensor]]:
+    def starts(
+        self, space: LatentSpace, size: tuple[int, int], streams: Streams, encode: Encode | None = None
+    ) -> list[dict[str, Tensor]]:
         """All parts of each row, a list of part -> [1, …], on the CPU.
 
         Args:
             size: (height, width) of the picture.
             streams: the randomness of each row.
+            encode: what an encoder sees in the picture; None where there is none.
         Raises:
-            LatentsError: given latents do not fit the space.
+            LatentsError: given latents do not fit the space. UnsupportedError: there is no encoder.
         """
