@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .spec import Budget as Budget
     from .spec import Given as Given
     from .spec import LatentPrior as LatentPrior
+    from .spec import LevenbergMarquardt as LevenbergMarquardt
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
     from .spec import PriorMean as PriorMean
@@ -44,7 +45,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "LevenbergMarquardt", "Seeds", "TotalVariation"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

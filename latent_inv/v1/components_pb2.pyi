@@ -68,10 +68,12 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam",)
+    __slots__ = ("adam", "levenberg_marquardt")
     ADAM_FIELD_NUMBER: _ClassVar[int]
+    LEVENBERG_MARQUARDT_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ...) -> None: ...
+    levenberg_marquardt: LevenbergMarquardt
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ...) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -96,6 +98,30 @@ class Adam(_message.Message):
     beta2: float
     epsilon: float
     def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class LevenbergMarquardt(_message.Message):
+    __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms")
+    class Terms(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        TERMS_UNSPECIFIED: _ClassVar[LevenbergMarquardt.Terms]
+        TERMS_ALL: _ClassVar[LevenbergMarquardt.Terms]
+        TERMS_PIXEL: _ClassVar[LevenbergMarquardt.Terms]
+    TERMS_UNSPECIFIED: LevenbergMarquardt.Terms
+    TERMS_ALL: LevenbergMarquardt.Terms
+    TERMS_PIXEL: LevenbergMarquardt.Terms
+    DAMPING_FIELD_NUMBER: _ClassVar[int]
+    DECREASE_FIELD_NUMBER: _ClassVar[int]
+    INCREASE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    damping: float
+    decrease: float
+    increase: float
+    largest_damping: float
+    tolerance: float
+    terms: LevenbergMarquardt.Terms
+    def __init__(self, damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ..., terms: _Optional[_Union[LevenbergMarquardt.Terms, str]] = ...) -> None: ...
 
 class Initialiser(_message.Message):
     __slots__ = ("seeds", "prior_mean", "best_of", "given")
