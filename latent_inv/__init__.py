@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
+    from .spec import GaussNewton as GaussNewton
     from .spec import Given as Given
     from .spec import LatentPrior as LatentPrior
     from .spec import LevenbergMarquardt as LevenbergMarquardt
@@ -45,7 +46,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "LevenbergMarquardt", "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "GaussNewton", "LevenbergMarquardt", "Seeds", "TotalVariation"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

@@ -99,6 +99,18 @@ class LevenbergMarquardt(Settings):
     terms: str = setting("all", choices=("all", "pixel"), doc="Terms that the model has; the whole sum is reported.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GaussNewton(Settings):
+    """Damped Gauss-Newton steps by conjugate gradients, for losses that are sums of squares and any latents."""
+
+    inner: int = setting(10, low=1, high=1000, unit="steps", doc="Most conjugate gradients of a step.")
+    damping: float = setting(1e-3, above=0, high=1e6, doc="First damping, in curvatures along the slope.")
+    decrease: float = setting(5.0, low=1, high=1e3, doc="Factor by which damping falls after a good step.")
+    increase: float = setting(4.0, above=1, high=1e3, doc="Factor by which damping rises after a refused step.")
+    largest_damping: float = setting(1e8, low=1, high=1e12, doc="Damping beyond which there is no step left.")
+    tolerance: float = setting(1e-4, low=0, below=1, doc="Relative decrease below which two steps end the search.")
+
+
 # ---- initialisers ------------------------------------------------------------------------------
 
 
@@ -319,7 +331,11 @@ LOSSES: dict[str, type[Settings]] = {
     "total_variation": TotalVariation,
 }
 OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
-SOLVERS: dict[str, type[Settings]] = {"adam": Adam, "levenberg_marquardt": LevenbergMarquardt}
+SOLVERS: dict[str, type[Settings]] = {
+    "adam": Adam,
+    "levenberg_marquardt": LevenbergMarquardt,
+    "gauss_newton": GaussNewton,
+}
 INITIALISERS: dict[str, type[Settings]] = {
     "seeds": Seeds,
     "prior_mean": PriorMean,

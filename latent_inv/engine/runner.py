@@ -62,6 +62,36 @@ def _with_normal_equations(objective: Objective, searched: Latents, constants: C
     )
 
 
+def _with_curvature(objective: Objective, searched: Latents, constants: Constants) -> Evaluation:
+    """As `_with_gradient` of the terms that are modelled, with products JᵀJ v: forward mode, then backward."""
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in searched.items()}
+    with torch.enable_grad():
+        values = objective(leaves, constants)
+        blocks = objective.residual_of(values.candidate, constants)
+        squares = sum_in_order([values.terms[name] for name in objective.modelled])
+        gradient = _gradient(squares, leaves, keep=True)
+    names = list(leaves)
+
+    def residual(*parts: Tensor) -> tuple[Tensor, ...]:
+        return tuple(objective.residual(dict(zip(names, parts, strict=True)), constants))
+
+    def curvature(vectors: Latents) -> dict[str, Tensor]:
+        _meet_the_first_warning()
+        with torch.no_grad():
+            point = tuple(leaves[name].detach() for name in names)
+            _, tangents = jvp(residual, point, tuple(vectors[name] for name in names))[:2]
+        found = torch.autograd.grad(blocks, list(leaves.values()), tangents, retain_graph=True)
+        return dict(zip(names, found, strict=True))
+
+    return replace(
+        _plain(values),
+        gradient=gradient,
+        squares=squares.detach(),
+        scale=sum_in_order([constants.losses[name]["weight"] for name in objective.modelled]),
+        curvature=curvature,
+    )
+
+
 def _normal_equations(
     objective: Objective, searched: Latents, constants: Constants, wanted: list[bool]
 ) -> NormalEquations:
@@ -118,9 +148,9 @@ def _meet_the_first_warning() -> None:
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
-def _gradient(loss: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+def _gradient(loss: Tensor, leaves: dict[str, Tensor], *, keep: bool = False) -> dict[str, Tensor]:
     # Rows do not touch each other, so the gradient of the sum is the gradient of each.
-    return dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True))
+    return dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values()), retain_graph=keep), strict=True))
 
 
 def _plain(values: Values) -> Evaluation:
@@ -137,6 +167,7 @@ EVALUATIONS: dict[str, Callable[[Objective, Latents, Constants], Evaluation]] = 
     "value": _with_value,
     "gradient": _with_gradient,
     "normal_equations": _with_normal_equations,
+    "curvature": _with_curvature,
 }
 
 

@@ -68,12 +68,14 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam", "levenberg_marquardt")
+    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton")
     ADAM_FIELD_NUMBER: _ClassVar[int]
     LEVENBERG_MARQUARDT_FIELD_NUMBER: _ClassVar[int]
+    GAUSS_NEWTON_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
     levenberg_marquardt: LevenbergMarquardt
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ...) -> None: ...
+    gauss_newton: GaussNewton
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ...) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -122,6 +124,22 @@ class LevenbergMarquardt(_message.Message):
     tolerance: float
     terms: LevenbergMarquardt.Terms
     def __init__(self, damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ..., terms: _Optional[_Union[LevenbergMarquardt.Terms, str]] = ...) -> None: ...
+
+class GaussNewton(_message.Message):
+    __slots__ = ("inner", "damping", "decrease", "increase", "largest_damping", "tolerance")
+    INNER_FIELD_NUMBER: _ClassVar[int]
+    DAMPING_FIELD_NUMBER: _ClassVar[int]
+    DECREASE_FIELD_NUMBER: _ClassVar[int]
+    INCREASE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    inner: int
+    damping: float
+    decrease: float
+    increase: float
+    largest_damping: float
+    tolerance: float
+    def __init__(self, inner: _Optional[int] = ..., damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class Initialiser(_message.Message):
     __slots__ = ("seeds", "prior_mean", "best_of", "given")

@@ -16,10 +16,12 @@ from latent_inv import spec
 from latent_inv.errors import InternalError
 from latent_inv.settings import Settings
 from latent_inv.solvers import SOLVERS, Evaluation, NormalEquations, Verdict
+from latent_inv.solvers.base import given
+from latent_inv.solvers.gauss_newton import truncated
 from latent_inv.types import Latents
 
 DOUBLE = torch.float64
-KINDS: list[type[Settings]] = [spec.LevenbergMarquardt]
+KINDS: list[type[Settings]] = [spec.LevenbergMarquardt, spec.GaussNewton]
 
 
 class Squares:
@@ -167,6 +169,48 @@ def test_a_jacobian_is_made_only_where_a_step_was_taken() -> None:
         latents, state = solver.step(latents, problem, state, torch.zeros(1))
         accepted += int(state["squares"] < before)
     assert problem.jacobians == accepted < problem.calls == 30
+
+
+def test_conjugate_gradients_are_exact_after_as_many_as_there_are_dimensions() -> None:
+    """Rows with 1, 3 and 7 of 7 dimensions, one that is to stand still, and one without a slope."""
+    random = torch.Generator().manual_seed(0)
+    root = torch.randn(5, 7, 7, generator=random, dtype=DOUBLE)
+    matrix = root @ root.transpose(1, 2) + torch.eye(7, dtype=DOUBLE)
+    slope = torch.randn(5, 7, generator=random, dtype=DOUBLE)
+    slope[4] = 0
+    damping, limit = torch.full((5,), 0.3, dtype=DOUBLE), torch.tensor([1, 3, 7, 0, 7])
+    step, steepest = truncated(lambda v: (matrix @ v[:, :, None])[:, :, 0], slope, damping, limit)
+    curvature = (slope * (matrix @ slope[:, :, None])[:, :, 0]).sum(1) / slope.square().sum(1)
+    damped = matrix + 0.3 * curvature[:, None, None] * torch.eye(7, dtype=DOUBLE)
+    exact = -torch.linalg.solve(damped[:3], slope[:3])
+    wrong = (step[:3] - exact).norm(dim=1) / exact.norm(dim=1)
+    assert wrong[0] > wrong[1] > wrong[2]
+    assert wrong[2] < 1e-3
+    torch.testing.assert_close(step[0], -slope[0] / (1.3 * curvature[0]))
+    assert not step[3:].any()
+    assert (steepest[:3] <= 1.0001 * torch.linalg.eigvalsh(matrix[:3])[:, -1]).all()
+    assert (steepest[:3] >= 0.9999 * curvature[:3]).all()
+
+
+def test_products_are_made_only_where_a_step_was_taken() -> None:
+    made = []
+
+    class Counted(Squares):
+        def __call__(self, latents: Latents) -> Evaluation:
+            honest = super().__call__(latents)
+            counted = given(honest.curvature)
+            return replace(honest, curvature=lambda v: made.append(self.calls) or counted(v))
+
+    problem = Counted(rosenbrock)
+    solver = SOLVERS[spec.GaussNewton](spec.GaussNewton(inner=2))
+    latents = {"x": torch.tensor([[-1.2, 1.0]], dtype=DOUBLE)}
+    state, accepted = solver.init(latents, torch.zeros(1)), []
+    for call in range(1, 31):
+        before = state["squares"].clone()
+        latents, state = solver.step(latents, problem, state, torch.zeros(1))
+        accepted += [call] if state["squares"] < before else []
+    assert sorted(set(made)) == accepted
+    assert len(accepted) < 30
 
 
 def test_a_border_that_holds_a_coordinate_is_no_failure() -> None:
