@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
     from .spec import Encoder as Encoder
+    from .spec import GaussNewton as GaussNewton
     from .spec import Given as Given
     from .spec import Halving as Halving
     from .spec import LatentPrior as LatentPrior
+    from .spec import LevenbergMarquardt as LevenbergMarquardt
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
     from .spec import PriorMean as PriorMean
@@ -35,7 +37,18 @@ if TYPE_CHECKING:
     from .spec import Seeds as Seeds
     from .spec import TotalVariation as TotalVariation
 
-_SETTINGS = ("Adam", "BestOf", "Budget", "Encoder", "Given", "Halving", "LatentPrior", "Perceptual", "Pixel", "PriorMean")
+_SETTINGS = (
+    "Adam",
+    "BestOf",
+    "Budget",
+    "Encoder",
+    "Given",
+    "Halving",
+    "LatentPrior",
+    "Perceptual",
+    "Pixel",
+    "PriorMean",
+)
 #: public name -> module that has it
 _HOMES = {
     "LatentInvError": "errors",
@@ -46,7 +59,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "Reporting", "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "GaussNewton", "LevenbergMarquardt", "Reporting", "Seeds", "TotalVariation"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

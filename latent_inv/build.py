@@ -26,6 +26,10 @@ from .settings import structure
 from .solvers import SOLVERS, Solver
 from .types import Latents
 
+#: what solvers may need that is computed in forward mode, of residuals
+FORWARD_MODE = ("normal_equations", "curvature")
+#: a larger Jacobian would crowd out all else on a small machine
+MAX_JACOBIAN_BYTES = 2**30
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
 
 
@@ -143,6 +147,8 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         losses={_LOSS_NAMES[type(loss)]: LOSSES[type(loss)](loss) for loss in spec.losses},
         metric=metric,
         watch_perceptual=spec.budget.target_lpips is not None,
+        modelled=solver.modelled([_LOSS_NAMES[type(loss)] for loss in spec.losses]),
+        tangent_chunk=catalogue.placement.tangent_chunk,
     )
     if min(size) < metric.minimum_side:
         found = f"{size[1]} × {size[0]}"
@@ -150,6 +156,9 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         raise ShapeError(text, field="perceptual")
     if solver.needs != "value" and not objective.differentiable:
         raise UnsupportedError(f"{spec.generator} gives no gradient, and this solver needs one", field="solver")
+    if solver.needs in FORWARD_MODE and not generator.forward_mode:
+        text = f'{spec.generator} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
+        raise UnsupportedError(text, field="solver")
     initialiser = INITIALISERS[type(spec.initialiser)](spec.initialiser)
     with at("initialiser"):
         starts = initialiser.starts(
@@ -161,6 +170,8 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
+    if solver.needs in FORWARD_MODE:
+        check_model(objective, starts[0], picture, solver.needs)
     most = catalogue.placement.max_lane_width
     if spec.lane_width > most:
         raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
@@ -194,6 +205,27 @@ def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalo
         return encoder(image, placed, weight=weight, passes=passes)
 
     return encode
+
+
+def check_model(objective: Objective, start: Latents, picture: Picture, needs: str) -> None:
+    """Refuse what cannot be modelled as a sum of squares, or takes too much memory, before anything is computed.
+
+    Raises:
+        UnsupportedError: a term is no sum of squares.
+        LimitError: the Jacobian is too large.
+    """
+    entries = objective.residual_entries(start, picture)
+    size = jacobian_bytes(objective, start, entries)
+    if needs == "normal_equations" and size > MAX_JACOBIAN_BYTES:
+        most = MAX_JACOBIAN_BYTES // 2**20
+        found = f"the Jacobian of {entries} residuals would take {size // 2**20} MiB, at most {most} are accepted"
+        raise LimitError(f'{found}; "gauss_newton" does without it', field="solver")
+
+
+def jacobian_bytes(objective: Objective, start: Latents, entries: int) -> int:
+    """Memory of the Jacobian of one row, with its products; `entries` as from `Objective.residual_entries`."""
+    dimensions = sum(start[name][0].numel() for name in objective.space.searched)
+    return dimensions * (entries + dimensions) * start[objective.space.searched[0]].element_size()
 
 
 def batch_key(spec: specs.JobSpec, space: str, size: tuple[int, int], width: int, *, masked: bool) -> Hashable:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import UnsupportedError
 from .generators.base import Generator
 from .images import Picture
 from .losses import Candidate, Loss, Target
 from .observations import Observation
 from .perceptual import PerceptualMetric
 from .spaces import LatentSpace
-from .types import Latents
+from .types import Latents, by_row
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Objective:
     Attributes:
         losses: name -> loss, in the order in which they are summed.
         watch_perceptual: compute the metric at each step though no loss needs it (a target is set on it).
+        modelled: names of the losses whose residuals a second-order solver works with.
+        tangent_chunk: directions of a Jacobian that are computed at once.
     """
 
     generator: Generator
@@ -78,6 +81,8 @@ class Objective:
     losses: Mapping[str, Loss[Any]]
     metric: PerceptualMetric
     watch_perceptual: bool
+    modelled: tuple[str, ...] = ()
+    tangent_chunk: int = 128
 
     @property
     def needs_perceptual(self) -> bool:
@@ -117,16 +122,58 @@ class Objective:
 
     def __call__(self, searched: Latents, constants: Constants) -> Values:
         """Evaluate at `searched`, part -> [R, …]; carries the graph of whoever asks for gradients."""
-        latents = {**constants.fixed, **searched}
-        images = self.generator(latents)
-        observed = self.observation(images, constants.observation)
-        candidate = Candidate(latents, images, observed, constants.target, self.metric)
+        candidate = self._candidate(searched, constants)
         terms = {
             name: loss(candidate, constants.target, self.space, constants.losses[name])
             for name, loss in self.losses.items()
         }
         total = sum_in_order(list(terms.values()))
         return Values(total, terms, candidate, candidate.perceptual if self.needs_perceptual else None)
+
+    def residual(self, searched: Latents, constants: Constants) -> list[Tensor]:
+        """Blocks [R, n] whose squares sum to the weighted terms that are `modelled`; carries the graph.
+
+        Raises:
+            UnsupportedError: one of them is no sum of squares.
+        """
+        return self.residual_of(self._candidate(searched, constants), constants)
+
+    def residual_of(self, candidate: Candidate, constants: Constants) -> list[Tensor]:
+        """As `residual`, of a picture that is there already."""
+        blocks = []
+        for name in self.modelled:
+            if name not in self.losses:
+                text = f'the solver is asked to model "{name}", and the losses are {", ".join(self.losses)}'
+                raise UnsupportedError(text, field="solver")
+            rows = constants.losses[name]
+            found = self.losses[name].residual(candidate, constants.target, self.space, rows)
+            if found is None:
+                settings = repr(self.losses[name].settings)
+                text = f'"{name}" as it is set here, {settings}, is no sum of squares, which this solver needs'
+                raise UnsupportedError(f'{text}; "adam" and "l_bfgs" take every loss', field="solver")
+            blocks += [block * by_row(rows["weight"].sqrt(), block) for block in found]
+        return blocks
+
+    def residual_entries(self, start: Latents, picture: Picture) -> int:
+        """Numbers in the residual of one row; the generator is not asked.
+
+        Args:
+            start: part -> [1, …], all parts.
+        Raises:
+            UnsupportedError: as `residual`.
+        """
+        constants = self.prepare(picture, {})
+        with torch.no_grad():
+            images = torch.zeros_like(constants.target.image)
+            observed = self.observation(images, constants.observation)
+            candidate = Candidate(start, images, observed, constants.target, self.metric)
+            return sum(block.shape[1] for block in self.residual_of(candidate, constants))
+
+    def _candidate(self, searched: Latents, constants: Constants) -> Candidate:
+        latents = {**constants.fixed, **searched}
+        images = self.generator(latents)
+        observed = self.observation(images, constants.observation)
+        return Candidate(latents, images, observed, constants.target, self.metric)
 
     def score(self, images: Tensor, picture: Picture) -> tuple[float, float]:
         """(squared error on the [-1, 1] scale, perceptual distance) of one decoded picture [1, 3, H, W]."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, build_job, fit_job, split
+from latent_inv.build import Job, build_job, fit_job, jacobian_bytes, split
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.run import step_limit
@@ -20,7 +20,8 @@ from latent_inv.errors import AssetError
 from latent_inv.generators import GENERATORS
 from latent_inv.settings import Settings
 from latent_inv.solve import make_spec
-from latent_inv.types import join_rows
+from latent_inv.solvers import Evaluation
+from latent_inv.types import Latents, join_rows
 
 #: steps that are timed; the first warms up
 _STEPS = 4
@@ -143,10 +144,18 @@ def _calls(job: Job, limit: int) -> float:
 
 def _time_steps(job: Job, synchronise: Callable[[], None]) -> float:
     latents, constants = _one_lane(job)
+    keys, progress = torch.zeros(job.width, dtype=torch.int64), torch.zeros(job.width)
+    first = next(iter(latents.values()))
     durations = []
+
+    def look(at: Latents) -> Evaluation:
+        return evaluate(job.objective, at, constants, job.solver.needs, min(job.width, len(job.starts)))
+
     for _ in range(_STEPS):
+        state = job.solver.init(latents, keys)
         began = time.perf_counter()
-        evaluate(job.objective, latents, constants)
+        with torch.no_grad():
+            job.solver.step(latents, look, state, progress.to(first))
         synchronise()
         durations.append(time.perf_counter() - began)
     return statistics.median(durations[1:])
@@ -165,8 +174,12 @@ def _memory(job: Job) -> float:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         evaluate(job.objective, latents, constants)
     features = constants.target.features or []
+    jacobian = 0
+    if job.solver.needs == "normal_equations":
+        start = job.starts[0]
+        jacobian = jacobian_bytes(job.objective, start, job.objective.residual_entries(start, job.picture))
     a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
-    return sum(kept.values()) + a_row * len(job.starts)
+    return sum(kept.values()) + jacobian + a_row * len(job.starts)
 
 
 def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:

@@ -87,6 +87,30 @@ class Adam(Settings):
     epsilon: float = setting(1e-8, low=1e-30, high=1, doc="Guard of the division.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt(Settings):
+    """Damped Gauss-Newton steps with the whole Jacobian, for losses that are sums of squares and few latents."""
+
+    damping: float = setting(0.1, above=0, high=1e6, doc="First damping, in mean diagonal entries of JᵀJ.")
+    decrease: float = setting(5.0, low=1, high=1e3, doc="Factor by which damping falls after a good step.")
+    increase: float = setting(4.0, above=1, high=1e3, doc="Factor by which damping rises after a refused step.")
+    largest_damping: float = setting(1e8, low=1, high=1e12, doc="Damping beyond which there is no step left.")
+    tolerance: float = setting(1e-4, low=0, below=1, doc="Relative decrease below which two steps end the search.")
+    terms: str = setting("all", choices=("all", "pixel"), doc="Terms that the model has; the whole sum is reported.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussNewton(Settings):
+    """Damped Gauss-Newton steps by conjugate gradients, for losses that are sums of squares and any latents."""
+
+    inner: int = setting(10, low=1, high=1000, unit="steps", doc="Most conjugate gradients of a step.")
+    damping: float = setting(1e-3, above=0, high=1e6, doc="First damping, in curvatures along the slope.")
+    decrease: float = setting(5.0, low=1, high=1e3, doc="Factor by which damping falls after a good step.")
+    increase: float = setting(4.0, above=1, high=1e3, doc="Factor by which damping rises after a refused step.")
+    largest_damping: float = setting(1e8, low=1, high=1e12, doc="Damping beyond which there is no step left.")
+    tolerance: float = setting(1e-4, low=0, below=1, doc="Relative decrease below which two steps end the search.")
+
+
 # ---- initialisers ------------------------------------------------------------------------------
 
 
@@ -121,7 +145,9 @@ class Halving(Settings):
     """Several starts side by side, of which the worse half is dropped at each rung (successive halving)."""
 
     count: int = setting(8, low=2, high=256, doc="How many starts; one is the encoder's where there is one.")
-    rung: int = setting(10, low=0, high=100_000, unit="steps", doc="Steps to the first rung; each next one is twice as far.")
+    rung: int = setting(
+        10, low=0, high=100_000, unit="steps", doc="Steps to the first rung; each next one is twice as far."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,7 +348,11 @@ LOSSES: dict[str, type[Settings]] = {
     "total_variation": TotalVariation,
 }
 OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
-SOLVERS: dict[str, type[Settings]] = {"adam": Adam}
+SOLVERS: dict[str, type[Settings]] = {
+    "adam": Adam,
+    "levenberg_marquardt": LevenbergMarquardt,
+    "gauss_newton": GaussNewton,
+}
 INITIALISERS: dict[str, type[Settings]] = {
     "seeds": Seeds,
     "prior_mean": PriorMean,

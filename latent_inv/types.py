@@ -52,6 +52,19 @@ def by_row(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *([1] * (like.dim() - 1)))
 
 
+def joined(latents: Latents) -> Tensor:
+    """All parts of each row as one vector, in their order: part -> [R, …] to [R, d]."""
+    return torch.cat([tensor.flatten(1) for tensor in latents.values()], dim=1)
+
+
+def parted(vectors: Tensor, like: Latents) -> dict[str, Tensor]:
+    """The inverse of `joined`: [R, d] to part -> [R, …], shaped as the parts of `like`."""
+    pieces = vectors.split([tensor[0].numel() for tensor in like.values()], dim=1)
+    return {
+        name: piece.reshape(-1, *tensor.shape[1:]) for (name, tensor), piece in zip(like.items(), pieces, strict=True)
+    }
+
+
 def number_rows(settings: Settings, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """The numbers of a component's settings as one row, name -> [1]."""
     return {name: torch.tensor([value], dtype=dtype, device=device) for name, value in numbers(settings).items()}

@@ -11,7 +11,7 @@ import pytest
 import latent_inv
 from latent_inv.errors import LatentInvError
 from latent_inv.plan import plan
-from latent_inv.spec import Adam, BestOf, Budget, LatentPrior, Pixel, PriorMean, Seeds
+from latent_inv.spec import Adam, BestOf, Budget, LatentPrior, LevenbergMarquardt, Pixel, PriorMean, Seeds
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 
@@ -67,6 +67,13 @@ def test_memory_counts_parameters_rows_and_the_graph() -> None:
     full = made(losses=(Pixel(), latent_inv.Perceptual())).memory_mb
     assert full > single + 5
     assert made(initialiser=Seeds(count=50)).memory_mb > single
+
+
+def test_a_step_with_a_jacobian_counts_it() -> None:
+    """100 columns cost ten times what an evaluation does; 100 × 12 388 numbers are 4.96 MB."""
+    plain, second = made(), made(solver=LevenbergMarquardt())
+    assert second.step_ms > 3 * plain.step_ms
+    assert second.memory_mb - plain.memory_mb == pytest.approx(100 * (3 * 64 * 64 + 100) * 4 / 1e6, rel=0.1)
 
 
 def test_a_plan_leaves_no_trace_in_the_result() -> None:

@@ -142,4 +142,12 @@ class Frozen(Smooth):
     differentiable = False
 
 
-TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen)}
+class Backward(Smooth):
+    """Has operations without a forward mode, it says."""
+
+    name = "backward"
+    forward_mode = False
+
+
+_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward)
+TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in _ALL}

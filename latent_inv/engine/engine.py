@@ -168,7 +168,7 @@ class Engine:
         seen: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
 
         def look(latents: Mapping[str, torch.Tensor]) -> Evaluation:
-            evaluation = evaluate(batch.objective, latents, batch.constants, batch.solver.needs)
+            evaluation = evaluate(batch.objective, latents, batch.constants, batch.solver.needs, batch.count)
             seen.append((dict(latents), evaluation))
             return evaluation
 

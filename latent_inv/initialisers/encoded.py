@@ -48,7 +48,9 @@ class Halving(Initialiser[spec.Halving]):
         return rows
 
 
-def _encoded(space: LatentSpace, size: tuple[int, int], stream: Generator, encode: Encode, passes: int) -> dict[str, Tensor]:
+def _encoded(
+    space: LatentSpace, size: tuple[int, int], stream: Generator, encode: Encode, passes: int
+) -> dict[str, Tensor]:
     draw = space.sample(size, stream)
     fixed = {name: tensor for name, tensor in draw.items() if name not in space.searched}
     return {**fixed, **encode(passes, fixed)}

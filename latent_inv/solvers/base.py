@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
+from latent_inv.errors import InternalError
 from latent_inv.settings import Settings
 from latent_inv.types import Latents, Tree
 
 S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 
 class Verdict(IntEnum):
@@ -33,12 +35,10 @@ class NormalEquations:
     Attributes:
         gram: [R, d, d], JᵀJ, with J = ∂r/∂z and z the searched parts, flattened and joined in their order.
         slope: [R, d], Jᵀr, half of the gradient.
-        loss: [R], ‖r‖², of the terms that are modelled.
     """
 
     gram: Tensor
     slope: Tensor
-    loss: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,12 @@ class Evaluation:
         terms: loss name -> [R], weighted.
         squared_error: [R], over the visible pixels on the [-1, 1] scale.
         perceptual: [R], or None if the job does not compute it at each step.
-        gradient: part -> [R, …] of the searched parts; empty for solvers that need no gradient.
-        normal: for solvers that need `"normal_equations"`.
+        gradient: part -> [R, …] of the searched parts, of the loss or, for solvers with a model, of the terms in it;
+            empty for solvers that need none.
+        squares: [R], ‖r‖² of the terms that are modelled; for solvers that need one of the next two.
+        scale: [R], the sum of the weights of these terms: ‖r‖² of a residual of size 1.
+        normal: rows that want them, [R] of bool -> their normal equations, with zeros for the other rows; for solvers
+            that need `"normal_equations"`. They cost ten times what the rest does, hence only on demand.
         curvature: v -> JᵀJ v at this point, part -> [R, …] each; for solvers that need `"curvature"`.
     """
 
@@ -60,8 +64,21 @@ class Evaluation:
     squared_error: Tensor
     perceptual: Tensor | None
     gradient: dict[str, Tensor] = field(default_factory=dict)
-    normal: NormalEquations | None = None
+    squares: Tensor | None = None
+    scale: Tensor | None = None
+    normal: Callable[[Tensor], NormalEquations] | None = None
     curvature: Callable[[Latents], dict[str, Tensor]] | None = None
+
+
+def given(value: T | None) -> T:
+    """What an evaluation must hold for a solver that said so in its `needs`.
+
+    Raises:
+        InternalError: it is not there.
+    """
+    if value is None:
+        raise InternalError("an evaluation lacks what its solver needs")
+    return value
 
 
 #: searched parts -> the objective there; the engine keeps count and remembers the best point of each row
@@ -81,6 +98,10 @@ class Solver(ABC, Generic[S]):
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
+
+    def modelled(self, losses: Sequence[str]) -> tuple[str, ...]:
+        """Names of the terms whose residuals are modelled, of all `losses` of a job; for second-order solvers."""
+        return tuple(losses)
 
     @abstractmethod
     def init(self, latents: Latents, keys: Tensor) -> Tree:

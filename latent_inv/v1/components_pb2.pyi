@@ -68,10 +68,14 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam",)
+    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton")
     ADAM_FIELD_NUMBER: _ClassVar[int]
+    LEVENBERG_MARQUARDT_FIELD_NUMBER: _ClassVar[int]
+    GAUSS_NEWTON_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ...) -> None: ...
+    levenberg_marquardt: LevenbergMarquardt
+    gauss_newton: GaussNewton
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ...) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -97,17 +101,61 @@ class Adam(_message.Message):
     epsilon: float
     def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
 
+class LevenbergMarquardt(_message.Message):
+    __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms")
+    class Terms(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        TERMS_UNSPECIFIED: _ClassVar[LevenbergMarquardt.Terms]
+        TERMS_ALL: _ClassVar[LevenbergMarquardt.Terms]
+        TERMS_PIXEL: _ClassVar[LevenbergMarquardt.Terms]
+    TERMS_UNSPECIFIED: LevenbergMarquardt.Terms
+    TERMS_ALL: LevenbergMarquardt.Terms
+    TERMS_PIXEL: LevenbergMarquardt.Terms
+    DAMPING_FIELD_NUMBER: _ClassVar[int]
+    DECREASE_FIELD_NUMBER: _ClassVar[int]
+    INCREASE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    damping: float
+    decrease: float
+    increase: float
+    largest_damping: float
+    tolerance: float
+    terms: LevenbergMarquardt.Terms
+    def __init__(self, damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ..., terms: _Optional[_Union[LevenbergMarquardt.Terms, str]] = ...) -> None: ...
+
+class GaussNewton(_message.Message):
+    __slots__ = ("inner", "damping", "decrease", "increase", "largest_damping", "tolerance")
+    INNER_FIELD_NUMBER: _ClassVar[int]
+    DAMPING_FIELD_NUMBER: _ClassVar[int]
+    DECREASE_FIELD_NUMBER: _ClassVar[int]
+    INCREASE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    inner: int
+    damping: float
+    decrease: float
+    increase: float
+    largest_damping: float
+    tolerance: float
+    def __init__(self, inner: _Optional[int] = ..., damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
 class Initialiser(_message.Message):
-    __slots__ = ("seeds", "prior_mean", "best_of", "given")
+    __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving")
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     PRIOR_MEAN_FIELD_NUMBER: _ClassVar[int]
     BEST_OF_FIELD_NUMBER: _ClassVar[int]
     GIVEN_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
+    HALVING_FIELD_NUMBER: _ClassVar[int]
     seeds: Seeds
     prior_mean: PriorMean
     best_of: BestOf
     given: Given
-    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ...) -> None: ...
+    encoder: Encoder
+    halving: Halving
+    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., encoder: _Optional[_Union[Encoder, _Mapping]] = ..., halving: _Optional[_Union[Halving, _Mapping]] = ...) -> None: ...
 
 class Seeds(_message.Message):
     __slots__ = ("count",)
@@ -124,6 +172,20 @@ class BestOf(_message.Message):
     COUNT_FIELD_NUMBER: _ClassVar[int]
     count: int
     def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class Encoder(_message.Message):
+    __slots__ = ("passes",)
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    passes: int
+    def __init__(self, passes: _Optional[int] = ...) -> None: ...
+
+class Halving(_message.Message):
+    __slots__ = ("count", "rung")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    RUNG_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    rung: int
+    def __init__(self, count: _Optional[int] = ..., rung: _Optional[int] = ...) -> None: ...
 
 class Given(_message.Message):
     __slots__ = ("latents",)

@@ -56,7 +56,6 @@ class Bowl:
         normal = NormalEquations(
             gram=torch.diag(half).expand(len(loss), -1, -1),
             slope=torch.cat(list(gradient.values()), dim=1) / 2,
-            loss=loss,
         )
         return Evaluation(
             loss=loss,
@@ -64,7 +63,9 @@ class Bowl:
             squared_error=loss,
             perceptual=None,
             gradient=gradient,
-            normal=normal,
+            squares=loss,
+            scale=torch.ones_like(loss),
+            normal=lambda wanted: normal,
             curvature=lambda v: {name: self.curvature / 2 * tensor for name, tensor in v.items()},
         )
 
