@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .solve import invert as invert
     from .solve import list_generators as list_generators
     from .solve import sample as sample
+    from .spec import LBFGS as LBFGS
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
@@ -44,7 +45,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation", "LBFGS"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

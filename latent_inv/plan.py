@@ -146,7 +146,7 @@ def _time_steps(job: Job, synchronise: Callable[[], None]) -> float:
     durations = []
     for _ in range(_STEPS):
         began = time.perf_counter()
-        evaluate(job.objective, latents, constants)
+        evaluate(job.objective, latents, constants, job.solver.needs)
         synchronise()
         durations.append(time.perf_counter() - began)
     return statistics.median(durations[1:])
@@ -163,7 +163,7 @@ def _memory(job: Job) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        evaluate(job.objective, latents, constants)
+        evaluate(job.objective, latents, constants, job.solver.needs)
     features = constants.target.features or []
     a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
     return sum(kept.values()) + a_row * len(job.starts)

@@ -91,6 +91,22 @@ class Adam(Settings):
     epsilon: float = setting(1e-8, low=1e-30, high=1, doc="Guard of the division.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(Settings):
+    """Limited-memory BFGS with backtracking, one evaluation a step; for losses without noise."""
+
+    memory: int = setting(10, low=1, high=100, structural=True, doc="Pairs of steps and gradients that are kept.")
+    first_step: float = setting(
+        0.1, above=0, high=1e4, doc="Root mean square of the first step over the latents, in latent units."
+    )
+    longest_step: float = setting(
+        1.0, above=0, high=1e4, doc="Largest root mean square of any step over the latents, in latent units."
+    )
+    tolerance: float = setting(
+        1e-7, low=0, below=1, doc="Converged if no derivative is above this share of the loss at the start."
+    )
+
+
 # ---- initialisers ------------------------------------------------------------------------------
 
 
@@ -233,7 +249,10 @@ LOSSES: dict[str, type[Settings]] = {
     "total_variation": TotalVariation,
 }
 OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
-SOLVERS: dict[str, type[Settings]] = {"adam": Adam}
+SOLVERS: dict[str, type[Settings]] = {
+    "adam": Adam,
+    "l_bfgs": LBFGS,
+}
 INITIALISERS: dict[str, type[Settings]] = {
     "seeds": Seeds,
     "prior_mean": PriorMean,

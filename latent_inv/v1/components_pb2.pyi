@@ -68,10 +68,12 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam",)
+    __slots__ = ("adam", "l_bfgs")
     ADAM_FIELD_NUMBER: _ClassVar[int]
+    L_BFGS_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ...) -> None: ...
+    l_bfgs: LBFGS
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., l_bfgs: _Optional[_Union[LBFGS, _Mapping]] = ...) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -96,6 +98,18 @@ class Adam(_message.Message):
     beta2: float
     epsilon: float
     def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class LBFGS(_message.Message):
+    __slots__ = ("memory", "first_step", "longest_step", "tolerance")
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_STEP_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    memory: int
+    first_step: float
+    longest_step: float
+    tolerance: float
+    def __init__(self, memory: _Optional[int] = ..., first_step: _Optional[float] = ..., longest_step: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class Initialiser(_message.Message):
     __slots__ = ("seeds", "prior_mean", "best_of", "given")
