@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from .solve import invert as invert
     from .solve import list_generators as list_generators
     from .solve import sample as sample
+    from .spec import CMAES as CMAES
     from .spec import LBFGS as LBFGS
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
     from .spec import Given as Given
+    from .spec import HybridCMA as HybridCMA
     from .spec import LatentPrior as LatentPrior
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
@@ -45,7 +47,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation", "LBFGS"), "spec"),
+    **dict.fromkeys((*_SETTINGS, "Seeds", "TotalVariation", "LBFGS", "CMAES", "HybridCMA"), "spec"),
 }
 
 __all__ = sorted(_HOMES)

@@ -123,7 +123,9 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
     if solver.needs != "value" and not objective.differentiable:
-        raise UnsupportedError(f"{spec.generator} gives no gradient, and this solver needs one", field="solver")
+        others = " or ".join(name for name, kind in specs.SOLVERS.items() if SOLVERS[kind].needs == "value")
+        text = f"{spec.generator} gives no gradient, and this solver needs one; {others} works without"
+        raise UnsupportedError(text, field="solver")
     initialiser = INITIALISERS[type(spec.initialiser)](spec.initialiser)
     with at("initialiser"):
         starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row))

@@ -107,6 +107,31 @@ class LBFGS(Settings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CMAES(Settings):
+    """CMA-ES, for generators without a gradient; one candidate a step, so it takes thousands of steps."""
+
+    sigma: float = setting(0.5, above=0, high=1e4, doc="Standard deviation of the first draws, in latent units.")
+    population: int = setting(
+        0, low=0, high=4096, structural=True, doc="Candidates of a generation; 0: 4 + 3 ln d, at least 4 otherwise."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridCMA(Settings):
+    """CMA-ES whose candidates are refined by Adam, then Adam alone; for rugged losses and thousands of steps."""
+
+    sigma: float = setting(0.5, above=0, high=1e4, doc="Standard deviation of the first draws, in latent units.")
+    population: int = setting(
+        0, low=0, high=4096, structural=True, doc="Candidates of a generation; 0: 4 + 3 ln d, at least 4 otherwise."
+    )
+    inner_steps: int = setting(30, low=0, high=100_000, unit="steps", doc="Adam steps that refine each candidate.")
+    learning_rate: float = setting(0.05, above=0, high=1e4, doc="Of these Adam steps, in latent units.")
+    outer_share: float = setting(
+        0.7, low=0, high=1, doc="Share of the budget after which the best candidate is refined to the end."
+    )
+
+
 # ---- initialisers ------------------------------------------------------------------------------
 
 
@@ -252,6 +277,8 @@ OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
 SOLVERS: dict[str, type[Settings]] = {
     "adam": Adam,
     "l_bfgs": LBFGS,
+    "cma_es": CMAES,
+    "hybrid_cma": HybridCMA,
 }
 INITIALISERS: dict[str, type[Settings]] = {
     "seeds": Seeds,

@@ -9,11 +9,15 @@ from latent_inv.settings import Settings
 
 from .adam import Adam
 from .base import Evaluate, Evaluation, NormalEquations, Solver, Verdict
+from .cma_es import CMAES
+from .hybrid_cma import HybridCMA
 from .l_bfgs import LBFGS
 
 SOLVERS: dict[type[Settings], type[Solver[Any]]] = {
     spec.Adam: Adam,
     spec.LBFGS: LBFGS,
+    spec.CMAES: CMAES,
+    spec.HybridCMA: HybridCMA,
 }
 
 __all__ = ["SOLVERS", "Evaluate", "Evaluation", "NormalEquations", "Solver", "Verdict"]
