@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .solve import invert as invert
     from .solve import list_generators as list_generators
     from .solve import sample as sample
+    from .spec import CMAES as CMAES
+    from .spec import LBFGS as LBFGS
     from .spec import Adam as Adam
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .spec import GaussNewton as GaussNewton
     from .spec import Given as Given
     from .spec import Halving as Halving
+    from .spec import HybridCMA as HybridCMA
     from .spec import LatentPrior as LatentPrior
     from .spec import LevenbergMarquardt as LevenbergMarquardt
     from .spec import Perceptual as Perceptual
@@ -38,16 +41,8 @@ if TYPE_CHECKING:
     from .spec import TotalVariation as TotalVariation
 
 _SETTINGS = (
-    "Adam",
-    "BestOf",
-    "Budget",
-    "Encoder",
-    "Given",
-    "Halving",
-    "LatentPrior",
-    "Perceptual",
-    "Pixel",
-    "PriorMean",
+    *("Adam", "BestOf", "Budget", "CMAES", "Encoder", "GaussNewton", "Given", "Halving", "HybridCMA", "LBFGS"),
+    *("LatentPrior", "LevenbergMarquardt", "Perceptual", "Pixel", "PriorMean", "Reporting", "Seeds", "TotalVariation"),
 )
 #: public name -> module that has it
 _HOMES = {
@@ -59,7 +54,7 @@ _HOMES = {
     "invert": "solve",
     "list_generators": "solve",
     "sample": "solve",
-    **dict.fromkeys((*_SETTINGS, "GaussNewton", "LevenbergMarquardt", "Reporting", "Seeds", "TotalVariation"), "spec"),
+    **dict.fromkeys(_SETTINGS, "spec"),
 }
 
 __all__ = sorted(_HOMES)

@@ -219,3 +219,6 @@ ASSETS: dict[str, Asset] = {
         "squeeze",
     ),
 }
+
+#: generator -> the asset that is its encoder, where one comes with this package
+ENCODERS: dict[str, str] = {}

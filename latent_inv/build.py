@@ -155,7 +155,9 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
     if solver.needs != "value" and not objective.differentiable:
-        raise UnsupportedError(f"{spec.generator} gives no gradient, and this solver needs one", field="solver")
+        others = " or ".join(name for name, kind in specs.SOLVERS.items() if SOLVERS[kind].needs == "value")
+        text = f"{spec.generator} gives no gradient, and this solver needs one; {others} works without"
+        raise UnsupportedError(text, field="solver")
     if solver.needs in FORWARD_MODE and not generator.forward_mode:
         text = f'{spec.generator} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
         raise UnsupportedError(text, field="solver")

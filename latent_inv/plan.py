@@ -172,7 +172,7 @@ def _memory(job: Job) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        evaluate(job.objective, latents, constants)
+        evaluate(job.objective, latents, constants, job.solver.needs)
     features = constants.target.features or []
     jacobian = 0
     if job.solver.needs == "normal_equations":

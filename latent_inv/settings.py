@@ -3,8 +3,8 @@
 Everything that checks, documents or transports a setting (validation, the wire, `--help`,
 the batch key) reads the field's metadata, so a new setting is written down once.
 
-A number (int or float) may differ between rows that share a lane; everything else is
-*structure* and is part of the batch key.
+A number (int or float) may differ between rows that share a lane; everything else, and numbers that
+decide the shape of a tensor, is *structure* and is part of the batch key.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def setting(
     unit: str = "",
     choices: Sequence[str] = (),
     optional: bool = False,
+    structural: bool = False,
 ) -> Any:
     """Declare one field of a settings class.
 
@@ -40,6 +41,7 @@ def setting(
         unit: "s", "dB", "steps", "pixels"; empty for pure numbers.
         choices: the accepted names, for text.
         optional: None is accepted and means "off".
+        structural: this number decides shapes, so rows that differ in it share no lane.
     """
     metadata = {
         "doc": doc,
@@ -50,6 +52,7 @@ def setting(
         "unit": unit,
         "choices": tuple(choices),
         "optional": optional,
+        "structural": structural,
     }
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
@@ -135,18 +138,18 @@ def kind_of(item: Field[Any]) -> type | None:
 
 def numbers(settings: Settings) -> dict[str, float]:
     """The fields that may differ between rows of one lane, as floats."""
-    return {name: float(value) for name, value in _values(settings) if _is_number(value)}
+    return {item.name: float(value) for item, value in _values(settings) if _may_differ(item, value)}
 
 
 def structure(settings: Settings) -> tuple[Any, ...]:
-    """The rest: class and non-numeric fields, hashable, for the batch key."""
-    named = tuple((name, value) for name, value in _values(settings) if not _is_number(value))
+    """The rest: class, fields that are no numbers, and structural ones; hashable, for the batch key."""
+    named = tuple((item.name, value) for item, value in _values(settings) if not _may_differ(item, value))
     return (type(settings).__name__, *named)
 
 
-def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
-    return ((item.name, getattr(settings, item.name)) for item in fields(settings) if item.metadata)
+def _values(settings: Settings) -> Iterator[tuple[Field[Any], Any]]:
+    return ((item, getattr(settings, item.name)) for item in fields(settings) if item.metadata)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _may_differ(item: Field[Any], value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not item.metadata["structural"]

@@ -7,23 +7,27 @@ the wire and on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from .errors import SpecError
 from .settings import Settings, setting
+from .spec_requests import DTYPES, check_latents, check_picture
+from .spec_requests import MAX_SAMPLES as MAX_SAMPLES
+from .spec_requests import MAX_SEED as MAX_SEED
+from .spec_requests import DecodeSpec as DecodeSpec
+from .spec_requests import DescribeSpec as DescribeSpec
+from .spec_requests import EncodeSpec as EncodeSpec
+from .spec_requests import SampleSpec as SampleSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .images import Picture
 
-MAX_SEED = 2**63 - 1
 #: a smaller weight would vanish in float32
 MIN_WEIGHT = 1e-6
-DTYPES = ("float32", "float64")
 PERCEPTUAL_METRICS = ("stlpips-alex", "stlpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze")
 
 
@@ -111,6 +115,47 @@ class GaussNewton(Settings):
     tolerance: float = setting(1e-4, low=0, below=1, doc="Relative decrease below which two steps end the search.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(Settings):
+    """Limited-memory BFGS with backtracking, one evaluation a step; for losses without noise."""
+
+    memory: int = setting(10, low=1, high=100, structural=True, doc="Pairs of steps and gradients that are kept.")
+    first_step: float = setting(
+        0.1, above=0, high=1e4, doc="Root mean square of the first step over the latents, in latent units."
+    )
+    longest_step: float = setting(
+        1.0, above=0, high=1e4, doc="Largest root mean square of any step over the latents, in latent units."
+    )
+    tolerance: float = setting(
+        1e-7, low=0, below=1, doc="Converged if no derivative is above this share of the loss at the start."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CMAES(Settings):
+    """CMA-ES, for generators without a gradient; one candidate a step, so it takes thousands of steps."""
+
+    sigma: float = setting(0.5, above=0, high=1e4, doc="Standard deviation of the first draws, in latent units.")
+    population: int = setting(
+        0, low=0, high=4096, structural=True, doc="Candidates of a generation; 0: 4 + 3 ln d, at least 4 otherwise."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridCMA(Settings):
+    """CMA-ES whose candidates are refined by Adam, then Adam alone; for rugged losses and thousands of steps."""
+
+    sigma: float = setting(0.5, above=0, high=1e4, doc="Standard deviation of the first draws, in latent units.")
+    population: int = setting(
+        0, low=0, high=4096, structural=True, doc="Candidates of a generation; 0: 4 + 3 ln d, at least 4 otherwise."
+    )
+    inner_steps: int = setting(30, low=0, high=100_000, unit="steps", doc="Adam steps that refine each candidate.")
+    learning_rate: float = setting(0.05, above=0, high=1e4, doc="Of these Adam steps, in latent units.")
+    outer_share: float = setting(
+        0.7, low=0, high=1, doc="Share of the budget after which the best candidate is refined to the end."
+    )
+
+
 # ---- initialisers ------------------------------------------------------------------------------
 
 
@@ -158,7 +203,7 @@ class Given(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_latents(self.latents)
+        check_latents(self.latents)
 
 
 # ---- the rest of a job -------------------------------------------------------------------------
@@ -233,7 +278,7 @@ class JobSpec(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_picture(self.picture)
+        check_picture(self.picture)
         losses = (self.losses,) if isinstance(self.losses, Settings) else self.losses
         if not isinstance(losses, (tuple, list)):
             raise SpecError(f"must be a sequence of losses, found {type(losses).__name__}", field="losses")
@@ -262,84 +307,6 @@ class JobSpec(Settings):
                     raise SpecError(f"accepted are settings of {accepted}, found {type(item).__name__}", field=name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecodeSpec(Settings):
-    """Latents to pictures. `latents`: name → [n, …], one row a picture."""
-
-    latents: Mapping[str, np.ndarray]
-    generator: str = setting("faces", doc="Name of the generator.")
-    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_latents(self.latents)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleSpec(Settings):
-    """Draws from the prior: one latent and one picture a seed."""
-
-    seeds: tuple[int, ...] = (0,)
-    generator: str = setting("faces", doc="Name of the generator.")
-    space: str = setting("", doc="Latent space; empty takes the generator's default.")
-    height: int = setting(
-        0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own."
-    )
-    width: int = setting(
-        0, low=0, high=16_384, unit="pixels", doc="Picture width where the generator is free; 0: its own."
-    )
-    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):
-            raise SpecError(f"must be a sequence of whole numbers, found {type(self.seeds).__name__}", field="seeds")
-        plain = (int(s) if isinstance(s, Integral) and not isinstance(s, bool) else s for s in self.seeds)
-        object.__setattr__(self, "seeds", tuple(plain))
-        if not 1 <= len(self.seeds) <= MAX_SAMPLES:
-            raise SpecError(f"1 to {MAX_SAMPLES} seeds are accepted, found {len(self.seeds)}", field="seeds")
-        for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-                raise SpecError(f"must be whole numbers from 0 to {MAX_SEED}, found {seed!r:.40}", field="seeds")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeSpec(Settings):
-    """Picture to latents in one pass, where the generator has an encoder."""
-
-    picture: Picture
-    generator: str = setting("faces", doc="Name of the generator.")
-    space: str = setting("", doc="Latent space; empty takes the generator's default.")
-    crop: tuple[int, int, int, int] | None = None
-    dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_picture(self.picture)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DescribeSpec(Settings):
-    """What a generator offers; an empty name asks for all of them."""
-
-    generator: str = setting("", doc="Name of the generator; empty: all.")
-
-
-MAX_SAMPLES = 64
-
-
-def _check_picture(picture: object) -> None:
-    from .images import Picture
-
-    if not isinstance(picture, Picture):
-        raise SpecError(f"must be a Picture, as images.load gives it, found {type(picture).__name__}", field="picture")
-
-
-def _check_latents(latents: object) -> None:
-    if not isinstance(latents, Mapping) or not all(isinstance(name, str) for name in latents):
-        raise SpecError(f"must be a mapping part → array, found {type(latents).__name__}", field="latents")
-
-
 #: name on the wire and on the command line → settings class
 LOSSES: dict[str, type[Settings]] = {
     "pixel": Pixel,
@@ -352,6 +319,9 @@ SOLVERS: dict[str, type[Settings]] = {
     "adam": Adam,
     "levenberg_marquardt": LevenbergMarquardt,
     "gauss_newton": GaussNewton,
+    "l_bfgs": LBFGS,
+    "cma_es": CMAES,
+    "hybrid_cma": HybridCMA,
 }
 INITIALISERS: dict[str, type[Settings]] = {
     "seeds": Seeds,

@@ -133,6 +133,7 @@ def test_a_row_is_decoded_as_it_was_scored() -> None:
         ({"initialiser": spec.BestOf(count=3)}, True),
         ({"steps": 7}, True),
         ({"solver": spec.Adam(schedule="constant")}, False),
+        ({"solver": spec.LBFGS()}, False),
         ({"losses": (spec.Pixel(kind="l1"),)}, False),
         ({"losses": (spec.Pixel(), spec.LatentPrior())}, False),
         ({"generator": "dead"}, False),
@@ -168,8 +169,9 @@ def test_the_lane_width_is_decided_by_the_priority(priority: str, width: int, ex
 
 
 def test_what_cannot_work_is_refused_when_built() -> None:
-    with pytest.raises(UnsupportedError, match="no gradient"):
+    with pytest.raises(UnsupportedError, match=r"no gradient.*; cma_es works without"):
         built(generator="frozen")
+    assert built(generator="frozen", solver=spec.CMAES()).solver.needs == "value"
     with pytest.raises(SpecError, match="unknown space"):
         built(space="w")
     with pytest.raises(ShapeError, match="at least") as caught:

@@ -168,6 +168,17 @@ def test_a_field_without_default_must_be_given() -> None:
         Must()  # type: ignore[call-arg]
 
 
+def test_numbers_that_decide_shapes_are_structure() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Shaped(Settings):
+        rate: float = setting(0.5, doc="May differ.")
+        size: int = setting(3, doc="Decides a shape.", structural=True)
+
+    assert numbers(Shaped()) == {"rate": 0.5}
+    assert structure(Shaped(rate=1)) == structure(Shaped())
+    assert structure(Shaped(size=4)) != structure(Shaped())
+
+
 def test_settings_are_frozen_and_equal_by_value() -> None:
     sample = Sample()
     with pytest.raises(AttributeError):

@@ -140,6 +140,10 @@ class Frozen(Smooth):
 
     name = "frozen"
     differentiable = False
+    forward_mode = False
+
+    def _decode(self, latents: Latents) -> Tensor:
+        return super()._decode(latents).detach()
 
 
 class Backward(Smooth):

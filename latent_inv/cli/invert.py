@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from latent_inv.spec import SOLVERS
+
 from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
     from latent_inv.result import JobResult
 
+SOLVER_HELP = f"One of {', '.join(SOLVERS)}, as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.2."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=2 and perceptual."
 
 
@@ -34,7 +37,7 @@ def invert(
     ] = None,
     start: Annotated[str, typer.Option(help="seeds[:count=N], prior_mean or best_of[:count=N]. Default: seeds.")] = "",
     loss: Annotated[list[str] | None, typer.Option(help=LOSS_HELP)] = None,
-    solver: Annotated[str, typer.Option(help="NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.2.")] = "adam",
+    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "adam",
     perceptual: Annotated[
         str, typer.Option(help="stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg or lpips-squeeze.")
     ] = "stlpips-alex",

@@ -13,7 +13,7 @@ import typer
 from .shell import escape, print_json, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
-    from latent_inv.encoders.training import Look, Trainer
+    from latent_inv.encoders.training import Trainer
 
 
 def train_encoder(
@@ -78,8 +78,8 @@ def train_encoder(
             if not fresh and (folder / CHECKPOINT_FILE).exists():
                 trainer.restore(folder)
             stopped = False
-            for look in trainer.run(folder):
-                tell(trainer, look)
+            for _ in trainer.run(folder):
+                tell(trainer)
                 stopped = stop()
                 if stopped:
                     trainer.save(folder)
@@ -119,7 +119,7 @@ def _bar(quiet: bool, minutes: float) -> Any:
                     tasks[name] = bar.add_task(escape(name), total=total, said="")
                 return tasks[name]
 
-            def tell(trainer: Trainer, look: Look | None) -> None:
+            def tell(trainer: Trainer) -> None:
                 said = f"step {trainer.steps}"
                 if trainer.looks:
                     said += f"  held out {best_psnr(trainer.looks[-1].scores):.1f} dB"

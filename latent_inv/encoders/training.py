@@ -168,8 +168,8 @@ class Trainer:
         with torch.no_grad():
             for kept, now in zip(self.kept.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(now, 1 - decay)
-            for kept, now in zip(self.kept.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(now)
+            for kept_buffer, buffer in zip(self.kept.buffers(), self.network.buffers(), strict=True):
+                kept_buffer.copy_(buffer)
 
     # ---- looking -------------------------------------------------------------------------------
 

@@ -120,10 +120,10 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
         raise UnsupportedError(found, field="space")
 
     def work() -> Work:
-        image = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
+        seen = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
         with torch.no_grad():
             if encoder is None:
-                latents = generator.encode(image)
+                latents = generator.encode(seen)
             else:
                 draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
                 fixed = {
@@ -132,7 +132,7 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
                 weight = None
                 if picture.weight is not None:
                     weight = generator.place(torch.from_numpy(picture.weight.copy()))[None, None]
-                latents = {**fixed, **encoder(image, fixed, weight=weight)}
+                latents = {**fixed, **encoder(seen, fixed, weight=weight)}
         if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
         image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]

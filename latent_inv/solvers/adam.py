@@ -40,16 +40,38 @@ class Adam(Solver[spec.Adam]):
         rate = state["learning_rate"] * (t / (state["warmup_steps"] + 1)).clamp_max(1)
         if self.settings.schedule == "cosine":
             rate = rate * ((1 + torch.cos(math.pi * progress)) / 2)
-        correction1, correction2 = 1 - beta1**t, 1 - beta2**t
+        decays = (beta1, beta2, state["epsilon"])
         moved, means, squares = {}, {}, {}
         for name, x in latents.items():
-            g = gradient[name]
-            b1, b2 = by_row(beta1, x), by_row(beta2, x)
-            # Products and sums are separate calls on purpose: fused ones (lerp, addcmul) may round differently
-            # in the vector body and in its tail, that is, by the row's place in the batch.
-            m = b1 * state["m"][name] + (1 - b1) * g
-            v = b2 * state["v"][name] + (1 - b2) * (g * g)
-            size = (v / by_row(correction2, x)).sqrt() + by_row(state["epsilon"], x)
-            moved[name] = x - by_row(rate / correction1, x) * (m / size)
-            means[name], squares[name] = m, v
+            moments = (state["m"][name], state["v"][name])
+            moved[name], means[name], squares[name] = adam_step(x, gradient[name], moments, decays, t, rate)
         return moved, {**state, "t": t, "m": means, "v": squares}
+
+
+def adam_step(
+    x: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    decays: tuple[Tensor, Tensor, Tensor],
+    t: Tensor,
+    rate: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of Algorithm 1, each row at its own time.
+
+    Args:
+        x, gradient: [R, …].
+        moments: running means of gradients and of their squares, as `x`.
+        decays: β₁, β₂ and ε, [R] each.
+        t: [R], which step this is, from 1.
+        rate: [R], the learning rate.
+    Returns:
+        The new point and moments.
+    """
+    beta1, beta2, epsilon = decays
+    b1, b2 = by_row(beta1, x), by_row(beta2, x)
+    # Products and sums are separate calls on purpose: fused ones (lerp, addcmul) may round differently
+    # in the vector body and in its tail, that is, by the row's place in the batch.
+    m = b1 * moments[0] + (1 - b1) * gradient
+    v = b2 * moments[1] + (1 - b2) * (gradient * gradient)
+    size = (v / by_row(1 - beta2**t, x)).sqrt() + by_row(epsilon, x)
+    return x - by_row(rate / (1 - beta1**t), x) * (m / size), m, v

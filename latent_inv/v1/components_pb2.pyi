@@ -68,14 +68,20 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton")
+    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton", "l_bfgs", "cma_es", "hybrid_cma")
     ADAM_FIELD_NUMBER: _ClassVar[int]
     LEVENBERG_MARQUARDT_FIELD_NUMBER: _ClassVar[int]
     GAUSS_NEWTON_FIELD_NUMBER: _ClassVar[int]
+    L_BFGS_FIELD_NUMBER: _ClassVar[int]
+    CMA_ES_FIELD_NUMBER: _ClassVar[int]
+    HYBRID_CMA_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
     levenberg_marquardt: LevenbergMarquardt
     gauss_newton: GaussNewton
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ...) -> None: ...
+    l_bfgs: LBFGS
+    cma_es: CMAES
+    hybrid_cma: HybridCMA
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ..., l_bfgs: _Optional[_Union[LBFGS, _Mapping]] = ..., cma_es: _Optional[_Union[CMAES, _Mapping]] = ..., hybrid_cma: _Optional[_Union[HybridCMA, _Mapping]] = ...) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -140,6 +146,40 @@ class GaussNewton(_message.Message):
     largest_damping: float
     tolerance: float
     def __init__(self, inner: _Optional[int] = ..., damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
+class LBFGS(_message.Message):
+    __slots__ = ("memory", "first_step", "longest_step", "tolerance")
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_STEP_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    memory: int
+    first_step: float
+    longest_step: float
+    tolerance: float
+    def __init__(self, memory: _Optional[int] = ..., first_step: _Optional[float] = ..., longest_step: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
+class CMAES(_message.Message):
+    __slots__ = ("sigma", "population")
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_FIELD_NUMBER: _ClassVar[int]
+    sigma: float
+    population: int
+    def __init__(self, sigma: _Optional[float] = ..., population: _Optional[int] = ...) -> None: ...
+
+class HybridCMA(_message.Message):
+    __slots__ = ("sigma", "population", "inner_steps", "learning_rate", "outer_share")
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_FIELD_NUMBER: _ClassVar[int]
+    INNER_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    OUTER_SHARE_FIELD_NUMBER: _ClassVar[int]
+    sigma: float
+    population: int
+    inner_steps: int
+    learning_rate: float
+    outer_share: float
+    def __init__(self, sigma: _Optional[float] = ..., population: _Optional[int] = ..., inner_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., outer_share: _Optional[float] = ...) -> None: ...
 
 class Initialiser(_message.Message):
     __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving")
