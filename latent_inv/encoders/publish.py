@@ -62,7 +62,8 @@ Made by
     {card.command}
 
 in {card.minutes:g} minutes on {card.samples:,} samples of the generator, half of them spoilt by noise, blur, JPEG,
-other colours, shifts or holes. It has seen nothing that the generator did not make: on other pictures it is a start, not an answer.
+other colours, shifts or holes. It has seen nothing that the generator did not make: on other pictures it is a start,
+not an answer.
 
 | on samples that it was not trained on | |
 |---|---|
