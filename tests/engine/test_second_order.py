@@ -16,6 +16,7 @@ from torch import Tensor
 from latent_inv import spec
 from latent_inv.build import Job, build_job, jacobian_bytes
 from latent_inv.device import place
+from latent_inv.engine import runner
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.runner import evaluate
 from latent_inv.errors import LimitError, UnsupportedError
@@ -170,10 +171,19 @@ def test_normal_equations_of_a_row_do_not_depend_on_its_place() -> None:
     assert torch.equal(filled.gram, first.gram[[2, 1, 2, 2]])
 
 
-def test_the_first_jacobian_of_a_process_warns_of_nothing() -> None:
+def test_the_copies_that_fill_a_lane_up_have_no_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    honest = runner._normal_equations_of_row
+    monkeypatch.setattr(runner, "_normal_equations_of_row", lambda *a: made.append(1) or honest(*a))
+    result = result_of(job(steps=5, lane_width=4, solver=spec.LevenbergMarquardt()))
+    assert 0 < len(made) <= result.steps + 1
+
+
+@pytest.mark.parametrize("solver", [type(solver).__name__ for solver in SOLVERS])
+def test_the_first_tangent_of_a_process_warns_of_nothing(solver: str) -> None:
     code = (
         "import torch; from tests.engine.helpers import job, result_of; from latent_inv import spec;"
-        "result_of(job(steps=2, solver=spec.LevenbergMarquardt()))"
+        f"result_of(job(steps=2, solver=spec.{solver}()))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
