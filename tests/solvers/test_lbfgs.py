@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.solvers import Evaluation, Verdict
-from latent_inv.solvers.l_bfgs import _direction
+from latent_inv.solvers.l_bfgs import _direction, _with_pair
 from tests.solvers.functions import Run, ellipsoid, evaluated, rosenbrock, sphere
 
 
@@ -99,6 +99,17 @@ def test_it_says_when_it_has_converged() -> None:
     assert (run.best < 1e-9).all()
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
+def test_its_tolerance_is_a_share_of_the_first_loss(tolerance: float) -> None:
+    run = Run(spec.LBFGS(tolerance=tolerance), rosenbrock, draw(1, 6))
+    slopes = []
+    while not slopes or run.verdicts == [Verdict.go_on]:
+        run.step()
+        slopes.append(run.state["gradient"].abs().max() / run.losses[0])
+    assert run.verdicts == [Verdict.converged]
+    assert slopes[-1] <= tolerance < min(slopes[:-1])
+
+
 def test_it_says_when_no_step_is_left() -> None:
     """The gradient points the wrong way, so nothing that it proposes is better."""
 
@@ -120,12 +131,32 @@ def test_it_says_when_no_step_is_left() -> None:
 
 
 def test_pairs_of_negative_curvature_are_left_out() -> None:
-    def hill(x: Tensor) -> Tensor:
-        return torch.cos(x).sum(1)
+    run = Run(spec.LBFGS(memory=2), ellipsoid, draw(3, 4)).steps(3)
+    point, gradient = run.state["x"] + 0.1, run.state["gradient"].clone()
+    gradient[0] += 0.1
+    gradient[1] -= 0.1
+    kept = _with_pair(run.state, point, gradient, torch.tensor([True, True, False]))
+    torch.testing.assert_close(kept["changes"][0, 0], torch.full((4,), 0.1).double())
+    assert torch.equal(kept["steps"][0, 1], run.state["steps"][0, 0]), "the others move on"
+    for row in (1, 2):
+        assert torch.equal(kept["changes"][row], run.state["changes"][row])
+    assert kept["held"].tolist() == [2, *run.state["held"][1:].tolist()]
 
-    run = Run(spec.LBFGS(), hill, torch.full((1, 3), 0.2, dtype=torch.float64))
-    run.steps(4)
-    assert run.state["held"].item() == 0, "up to π/2 the curvature is negative"
-    run.steps(16)
-    assert run.state["held"].item() > 0
+
+def test_it_comes_over_a_hill() -> None:
+    """Up to π/2 the curvature is negative."""
+    run = Run(spec.LBFGS(), lambda x: torch.cos(x).sum(1), torch.full((1, 3), 0.2, dtype=torch.float64)).steps(20)
     assert run.best.item() == pytest.approx(-3, abs=1e-7)
+
+
+def test_it_has_converged_where_the_loss_has_no_digit_left() -> None:
+    """A large constant in float32: without a look at the digits it took twenty refused steps more."""
+    start = draw(2, 6, seed=4).float()
+    run = Run(spec.LBFGS(), lambda x: 100 + ((1 + torch.arange(6)) * x.square()).sum(1), start)
+    ended = {}
+    for step in range(60):
+        run.step()
+        ended |= {row: step for row, v in enumerate(run.verdicts) if v is Verdict.converged and row not in ended}
+    assert max(ended.values()) < 15, ended
+    assert len(ended) == 2
+    torch.testing.assert_close(run.best, torch.full((2,), 100.0))
