@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .spec import CMAES as CMAES
     from .spec import LBFGS as LBFGS
     from .spec import Adam as Adam
+    from .spec import Auto as Auto
     from .spec import BestOf as BestOf
     from .spec import Budget as Budget
     from .spec import Encoder as Encoder
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .spec import TotalVariation as TotalVariation
 
 _SETTINGS = (
-    *("Adam", "BestOf", "Budget", "CMAES", "Encoder", "GaussNewton", "Given", "Halving", "HybridCMA", "LBFGS"),
+    *("Adam", "Auto", "BestOf", "Budget", "CMAES", "Encoder", "GaussNewton", "Given", "Halving", "HybridCMA", "LBFGS"),
     *("LatentPrior", "LevenbergMarquardt", "Perceptual", "Pixel", "PriorMean", "Reporting", "Seeds", "TotalVariation"),
 )
 #: public name -> module that has it

@@ -11,7 +11,7 @@ from .errors import LatentsError, SpecError
 from .latents import LatentsFile, check_origin, load_latents
 from .result import JobResult
 from .settings import Settings
-from .spec import Budget, Given, Seeds
+from .spec import Auto, Budget, Given
 
 
 def with_shortcuts(budget: Budget, **given: Any) -> Budget:
@@ -37,7 +37,7 @@ def choose_start(
         SpecError: both were given. LatentsError: the latents are of another generator.
     """
     if start is None:
-        return initialiser if initialiser is not None else Seeds(), ()
+        return initialiser if initialiser is not None else Auto(), ()
     if initialiser is not None:
         raise SpecError("start and initialiser exclude each other, found both", field="start")
     latents, warnings = given_latents(start, generator, weights_sha256)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,36 @@ from .losses import LOSSES
 from .objective import Objective
 from .observations import OBSERVATIONS
 from .perceptual import load_metric
+from .policy import MAX_JACOBIAN_BYTES, Offers, Picked, pick
 from .seeding import stream
-from .settings import structure
+from .settings import Settings, structure
 from .solvers import SOLVERS, Solver
 from .types import Latents
 
 #: what solvers may need that is computed in forward mode, of residuals
 FORWARD_MODE = ("normal_equations", "curvature")
-#: a larger Jacobian would crowd out all else on a small machine
-MAX_JACOBIAN_BYTES = 2**30
+#: steps of a job with a time budget and no step budget
+UNLIMITED_STEPS = 1_000_000
+#: steps of a stage that has no number of its own
+DEFAULT_STEPS = 200
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a job that can run.
+
+    Attributes:
+        key: rows with equal keys may share a call.
+        steps: most steps of a row in this stage; None: all that the budget leaves.
+        enough_psnr_db: a row that has this when the stage is over is done; None: it goes on.
+    """
+
+    objective: Objective
+    solver: Solver[Any]
+    key: Hashable
+    steps: int | None = None
+    enough_psnr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +59,17 @@ class Job:
     """A job that can run.
 
     Attributes:
-        key: rows with equal keys may share a call.
+        stages: one after the other, each row at its own pace.
+        limit: most steps of a row over all stages.
         starts: part -> [1, …] on the device, a row each.
         rungs: (step, keep), see `Initialiser.rungs`.
         visible: (height, width) of the picture without padding.
     """
 
     spec: specs.JobSpec
-    objective: Objective
-    solver: Solver[Any]
-    key: Hashable
+    stages: tuple[Stage, ...]
+    picked: Picked
+    limit: int
     width: int
     picture: Picture
     visible: tuple[int, int]
@@ -55,6 +77,11 @@ class Job:
     starts: list[dict[str, torch.Tensor]]
     rungs: tuple[tuple[int, int], ...]
     warnings: tuple[str, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """The sum that is minimised; stages differ only in which of its terms a solver models."""
+        return self.stages[0].objective
 
 
 class Catalogue:
@@ -136,7 +163,6 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         LatentInvError: the field, what was found, and what is accepted.
     """
     space_name, picture, visible = fit_job(spec, catalogue.find(spec.generator))
-    solver = SOLVERS[type(spec.solver)](spec.solver)
     generator = catalogue.load(spec.generator, spec.dtype, progress)
     metric = load_metric(spec.perceptual, device=catalogue.placement.torch_device, dtype=DTYPES[spec.dtype])
     size = (picture.height, picture.width)
@@ -147,42 +173,36 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         losses={_LOSS_NAMES[type(loss)]: LOSSES[type(loss)](loss) for loss in spec.losses},
         metric=metric,
         watch_perceptual=spec.budget.target_lpips is not None,
-        modelled=solver.modelled([_LOSS_NAMES[type(loss)] for loss in spec.losses]),
         tangent_chunk=catalogue.placement.tangent_chunk,
     )
     if min(size) < metric.minimum_side:
         found = f"{size[1]} × {size[0]}"
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
-    if solver.needs != "value" and not objective.differentiable:
-        others = " or ".join(name for name, kind in specs.SOLVERS.items() if SOLVERS[kind].needs == "value")
-        text = f"{spec.generator} gives no gradient, and this solver needs one; {others} works without"
-        raise UnsupportedError(text, field="solver")
-    if solver.needs in FORWARD_MODE and not generator.forward_mode:
-        text = f'{spec.generator} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
-        raise UnsupportedError(text, field="solver")
-    initialiser = INITIALISERS[type(spec.initialiser)](spec.initialiser)
+    encode = _encode(spec, space_name, picture, catalogue)
+    picked = pick_for(spec, type(generator), space_name, size, encoder=encode is not None)
+    initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
     with at("initialiser"):
-        starts = initialiser.starts(
-            objective.space,
-            size,
-            lambda row: stream(spec.seed, "start", row),
-            _encode(spec, space_name, picture, catalogue),
-        )
+        starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row), encode)
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
-    if solver.needs in FORWARD_MODE:
-        check_model(objective, starts[0], picture, solver.needs)
     most = catalogue.placement.max_lane_width
     if spec.lane_width > most:
         raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
     width = spec.lane_width or (catalogue.placement.lane_width if spec.priority == "bulk" else 1)
+    stages = []
+    for stage in picked.stages:
+        solver = SOLVERS[type(stage.solver)](stage.solver)
+        own = replace(objective, modelled=solver.modelled(list(objective.losses)))
+        check_solver(own, solver, starts[0], picture)
+        key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
+        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db))
     return Job(
         spec=spec,
-        objective=objective,
-        solver=solver,
-        key=batch_key(spec, space_name, size, width, masked=picture.weight is not None),
+        stages=tuple(stages),
+        picked=picked,
+        limit=step_limit(spec, picked),
         width=width,
         picture=picture,
         visible=visible,
@@ -191,6 +211,34 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         rungs=initialiser.rungs,
         warnings=tuple(picture.warnings),
     )
+
+
+def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
+    """Most steps of a row."""
+    if spec.budget.steps is not None:
+        return spec.budget.steps
+    if spec.budget.seconds is not None:
+        return UNLIMITED_STEPS
+    return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
+
+
+def pick_for(spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoder: bool) -> Picked:
+    """What the policy takes for a job; needs no weights.
+
+    Args:
+        size: (height, width) of the fitted picture.
+    """
+    shapes = kind.spaces[space].shapes(size)
+    observed = OBSERVATIONS[type(spec.observation)](spec.observation).differentiable
+    offers = Offers(
+        encoder=encoder,
+        differentiable=kind.differentiable and observed,
+        forward_mode=kind.forward_mode,
+        latents=sum(math.prod(shapes[name]) for name in kind.spaces[space].searched),
+        pixels=3 * size[0] * size[1],
+        number_bytes=DTYPES[spec.dtype].itemsize,
+    )
+    return pick(spec, offers)
 
 
 def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
@@ -209,13 +257,25 @@ def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalo
     return encode
 
 
-def check_model(objective: Objective, start: Latents, picture: Picture, needs: str) -> None:
-    """Refuse what cannot be modelled as a sum of squares, or takes too much memory, before anything is computed.
+def check_solver(objective: Objective, solver: Solver[Any], start: Latents, picture: Picture) -> None:
+    """Refuse a solver that cannot work here, before anything is computed.
 
     Raises:
-        UnsupportedError: a term is no sum of squares.
+        UnsupportedError: there is no gradient or forward mode, or a term is no sum of squares.
         LimitError: the Jacobian is too large.
     """
+    generator, needs = objective.generator, solver.needs
+    if needs != "value" and not objective.differentiable:
+        others = " or ".join(
+            name for name, kind in specs.SOLVERS.items() if kind in SOLVERS and SOLVERS[kind].needs == "value"
+        )
+        text = f"{generator.name} gives no gradient, and this solver needs one; {others} works without"
+        raise UnsupportedError(text, field="solver")
+    if needs not in FORWARD_MODE:
+        return
+    if not generator.forward_mode:
+        text = f'{generator.name} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
+        raise UnsupportedError(text, field="solver")
     entries = objective.residual_entries(start, picture)
     size = jacobian_bytes(objective, start, entries)
     if needs == "normal_equations" and size > MAX_JACOBIAN_BYTES:
@@ -230,7 +290,9 @@ def jacobian_bytes(objective: Objective, start: Latents, entries: int) -> int:
     return dimensions * (entries + dimensions) * start[objective.space.searched[0]].element_size()
 
 
-def batch_key(spec: specs.JobSpec, space: str, size: tuple[int, int], width: int, *, masked: bool) -> Hashable:
+def batch_key(
+    spec: specs.JobSpec, solver: Settings, space: str, size: tuple[int, int], width: int, *, masked: bool
+) -> Hashable:
     """What must be equal for rows to share a call: everything but numbers, targets and latents."""
     return (
         spec.generator,
@@ -241,7 +303,7 @@ def batch_key(spec: specs.JobSpec, space: str, size: tuple[int, int], width: int
         spec.perceptual,
         masked,
         spec.budget.target_lpips is not None,
-        structure(spec.solver),
+        structure(solver),
         structure(spec.observation),
         tuple(structure(loss) for loss in spec.losses),
     )

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from latent_inv import policy
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, build_job, fit_job, jacobian_bytes, split
+from latent_inv.build import Job, Stage, build_job, fit_job, jacobian_bytes, pick_for, split, step_limit
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.run import step_limit
 from latent_inv.engine.runner import evaluate
 from latent_inv.errors import AssetError
 from latent_inv.generators import GENERATORS
@@ -33,6 +33,8 @@ class Plan:
 
     Attributes:
         seconds: estimate of the whole job; None if weights must be fetched first.
+        step_ms: milliseconds of a step in each stage.
+        why: what the policy says of its choice.
         memory_mb: networks, target features and everything that one step keeps for the backward pass.
         fetch: names of the weights that must be downloaded first.
         fetch_mb: how much that is, as far as it is stated.
@@ -50,10 +52,11 @@ class Plan:
     lane_width: int
     steps: int
     seconds: float | None
-    step_ms: float | None
+    step_ms: tuple[float, ...] | None
     memory_mb: float | None
     fetch: tuple[str, ...]
     fetch_mb: float
+    why: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,8 +75,10 @@ class Plan:
             size = f", {self.fetch_mb:.0f} MB" if self.fetch_mb else ""
             lines.append(f"fetch       {', '.join(self.fetch)}{size} first; then time and memory can be estimated")
         else:
-            lines.append(f"time        about {self.seconds:.1f} s ({self.step_ms:.0f} ms a step)")
+            each = ", then ".join(f"{duration:.0f}" for duration in self.step_ms)
+            lines.append(f"time        about {self.seconds:.1f} s at most ({each} ms a step)")
             lines.append(f"memory      about {self.memory_mb:.0f} MB")
+        lines += [f"why         {reason}" for reason in self.why]
         return "\n".join([*lines, *(f"note        {warning}" for warning in self.warnings)])
 
 
@@ -88,10 +93,13 @@ def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chos
     space, picture, _ = fit_job(spec, engine.catalogue.find(spec.generator))
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)
-    limit = step_limit(spec)
-    step_seconds = None if job is None else _time_steps(job, engine.placement.synchronise)
-    calls = 0.0 if job is None else _calls(job, limit)
-    seconds = None if step_seconds is None else step_seconds * calls
+    kind = engine.catalogue.find(spec.generator)
+    encoder = engine.catalogue.has_encoder(spec.generator)
+    size = (picture.height, picture.width)
+    picked = pick_for(spec, kind, space, size, encoder=encoder) if job is None else job.picked
+    limit = step_limit(spec, picked)
+    timed = None if job is None else _time_stages(job, engine.placement.synchronise)
+    seconds = None if timed is None else sum(duration * calls for duration, calls in timed)
     if seconds is not None and spec.budget.seconds is not None:
         seconds = min(seconds, spec.budget.seconds)
     return Plan(
@@ -99,18 +107,19 @@ def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chos
         space=space,
         device=engine.placement.device,
         dtype=spec.dtype,
-        solver=_text(spec.solver),
-        start=_text(spec.initialiser),
+        solver=", then ".join(_stage_text(stage) for stage in picked.stages),
+        start=_text(picked.initialiser),
         losses=tuple(_text(loss) for loss in spec.losses),
         perceptual=spec.perceptual,
-        rows=getattr(spec.initialiser, "count", 1) if job is None else len(job.starts),
+        rows=getattr(picked.initialiser, "count", 1) if job is None else len(job.starts),
         lane_width=spec.lane_width or 1 if job is None else job.width,
         steps=limit,
         seconds=seconds,
-        step_ms=None if step_seconds is None else step_seconds * 1000,
+        step_ms=None if timed is None else tuple(duration * 1000 for duration, _ in timed),
         memory_mb=None if job is None else _memory(job) / 1e6,
         fetch=tuple(missing),
         fetch_mb=sum((ASSETS[name].size or 0) for name in missing) / 1e6,
+        why=picked.why,
         warnings=tuple(picture.warnings) if job is None else job.warnings,
     )
 
@@ -133,6 +142,21 @@ def _text(settings: Settings) -> str:
     return repr(settings).replace("latent_inv.spec.", "") if not hasattr(settings, "latents") else "given latents"
 
 
+def _stage_text(stage: policy.Stage) -> str:
+    return _text(stage.solver) if stage.steps is None else f"{_text(stage.solver)} for at most {stage.steps} steps"
+
+
+def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float, float]]:
+    """(seconds of a call, calls) of each stage."""
+    left, found = job.limit, []
+    for index, stage in enumerate(job.stages):
+        steps = left if stage.steps is None else min(left, stage.steps)
+        left -= steps
+        calls = _calls(job, steps) if index == 0 else steps + 1.0
+        found.append((_time_steps(job, stage, synchronise), calls))
+    return found
+
+
 def _calls(job: Job, limit: int) -> float:
     """Calls of a lane until the end: every row each step, but only the best ones after a rung."""
     lanes = -(-len(job.starts) // job.width)
@@ -142,44 +166,47 @@ def _calls(job: Job, limit: int) -> float:
     return lanes * (step + 1.0) + -(-keep // job.width) * max(0, limit - step)
 
 
-def _time_steps(job: Job, synchronise: Callable[[], None]) -> float:
+def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:
     latents, constants = _one_lane(job)
     keys, progress = torch.zeros(job.width, dtype=torch.int64), torch.zeros(job.width)
     first = next(iter(latents.values()))
     durations = []
 
     def look(at: Latents) -> Evaluation:
-        return evaluate(job.objective, at, constants, job.solver.needs, min(job.width, len(job.starts)))
+        return evaluate(stage.objective, at, constants, stage.solver.needs, min(job.width, len(job.starts)))
 
     for _ in range(_STEPS):
-        state = job.solver.init(latents, keys)
+        state = stage.solver.init(latents, keys)
         began = time.perf_counter()
         with torch.no_grad():
-            job.solver.step(latents, look, state, progress.to(first))
+            stage.solver.step(latents, look, state, progress.to(first))
         synchronise()
         durations.append(time.perf_counter() - began)
     return statistics.median(durations[1:])
 
 
 def _memory(job: Job) -> float:
-    """Bytes: parameters, constants of all rows, and what autograd keeps in one call (each storage once)."""
+    """Bytes: constants of all rows, what autograd keeps in one call (each storage once), and the largest Jacobian."""
     latents, constants = _one_lane(job)
-    kept: dict[int, int] = {}
+    most = 0
+    for stage in job.stages:
+        kept: dict[int, int] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        def note(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        evaluate(job.objective, latents, constants, job.solver.needs)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            evaluate(stage.objective, latents, constants, stage.solver.needs)
+        jacobian = 0
+        if stage.solver.needs == "normal_equations":
+            entries = stage.objective.residual_entries(job.starts[0], job.picture)
+            jacobian = jacobian_bytes(stage.objective, job.starts[0], entries)
+        most = max(most, sum(kept.values()) + jacobian)
     features = constants.target.features or []
-    jacobian = 0
-    if job.solver.needs == "normal_equations":
-        start = job.starts[0]
-        jacobian = jacobian_bytes(job.objective, start, job.objective.residual_entries(start, job.picture))
     a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
-    return sum(kept.values()) + jacobian + a_row * len(job.starts)
+    return most + a_row * len(job.starts)
 
 
 def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:

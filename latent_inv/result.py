@@ -161,6 +161,9 @@ class JobResult:
         best_step: number of steps after which the best iterate stood.
         seconds: from admission by the engine to the end.
         history: every recorded step of the row that won.
+        picked: start and stages of solvers that the job was done with, and why the policy took them.
+        typicality: searched part → share of the prior's draws that lie nearer to its mean, 0 … 1; near 1 is far out,
+            where edits of the latents are less to be trusted.
         warnings: what was done to the input or the start that the caller may not expect.
     """
 
@@ -187,6 +190,8 @@ class JobResult:
     history: tuple[Step, ...]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    picked: Mapping[str, Any] = field(default_factory=dict)
+    typicality: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -209,6 +214,8 @@ class JobResult:
             **{name: getattr(self, name) for name in plain},
             "metrics": {"psnr_db": self.metrics.psnr_db, "lpips": self.metrics.lpips, "mse": self.metrics.mse},
             **{name: getattr(self, name) for name in more},
+            "typicality": dict(self.typicality),
+            "picked": dict(self.picked),
             "settings": dict(self.settings),
             "warnings": list(self.warnings),
             "files": dict(self.files),

@@ -153,3 +153,13 @@ def _values(settings: Settings) -> Iterator[tuple[Field[Any], Any]]:
 
 def _may_differ(item: Field[Any], value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not item.metadata["structural"]
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON values, without pictures and latents; components carry their class name as "type"."""
+    if isinstance(value, Settings):
+        names = [item.name for item in fields(value) if item.name not in ("picture", "latents")]
+        return {"type": type(value).__name__, **{name: plain(getattr(value, name)) for name in names}}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value

@@ -22,7 +22,7 @@ from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult,
 from .settings import Settings
 from .spec import (
     DEFAULT_LOSSES,
-    Adam,
+    Auto,
     Budget,
     DecodeSpec,
     EncodeSpec,
@@ -48,7 +48,7 @@ def invert(
     perceptual: str = "stlpips-alex",
     losses: Sequence[Settings] = DEFAULT_LOSSES,
     observation: Settings = Identity(),
-    solver: Settings = Adam(),
+    solver: Settings = Auto(),
     initialiser: Settings | None = None,
     budget: Budget = Budget(),
     reporting: Reporting = Reporting(),

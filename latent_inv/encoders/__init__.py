@@ -96,7 +96,8 @@ def refine(
     scales = {name: space.parts[name].prior.scale for name in latents}
     units = {name: (tensor - means[name]) / scales[name] for name, tensor in latents.items()}
     correction = network(images, decoded, units)
-    moved = {name: latents[name] + correction[name] * scales[name] for name in latents}
+    # Added in the latents' own format: a network in bfloat16 must not round them.
+    moved = {name: latents[name] + correction[name].to(latents[name]) * scales[name] for name in latents}
     return space.retract(moved)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_inv.build import Job
+from latent_inv.build import Stage
 from latent_inv.objective import Constants
 from latent_inv.solvers import Evaluation
 from latent_inv.types import Tree, join_rows, take_row
@@ -39,8 +39,8 @@ class RowTensors:
 class LaneBatch:
     """The rows of a lane as tensors [width, …]; rebuilt only when members come or go."""
 
-    def __init__(self, job: Job, rows: Sequence[RowTensors], width: int) -> None:
-        self.objective, self.solver = job.objective, job.solver
+    def __init__(self, stage: Stage, rows: Sequence[RowTensors], width: int) -> None:
+        self.objective, self.solver = stage.objective, stage.solver
         self.width, self.count = width, len(rows)
         padded = [*rows, *([rows[0]] * (width - len(rows)))]
         self.latents: dict[str, Tensor] = join_rows([row.latents for row in padded])
@@ -66,9 +66,9 @@ class LaneBatch:
         for name, tensor in latents.items():
             self.best[name][index] = tensor.detach()[index]
 
-    def restart(self, row: int, latents: dict[str, Tensor], key: int) -> None:
+    def restart(self, row: int, latents: dict[str, Tensor], key: Tensor) -> None:
         """Put row `row` at another start with a fresh state; latents [1, …]."""
-        state = self.solver.init(latents, torch.tensor([key]))
+        state = self.solver.init(latents, key)
         for name, tensor in latents.items():
             self.latents[name][row : row + 1] = tensor
         self.state = _with_row(self.state, row, state)
@@ -109,9 +109,9 @@ class RowStore:
         self._own[member] = self.get(member)
         self._in_batch.pop(member, None)
 
-    def gather(self, members: Sequence[Member], job: Job, width: int) -> LaneBatch:
+    def gather(self, members: Sequence[Member], stage: Stage, width: int) -> LaneBatch:
         """Put rows together, from wherever they are."""
-        batch = LaneBatch(job, [self.get(member) for member in members], width)
+        batch = LaneBatch(stage, [self.get(member) for member in members], width)
         for place, member in enumerate(members):
             self._in_batch[member] = (batch, place)
         return batch

@@ -18,6 +18,7 @@ from latent_inv.types import Tree
 
 from .batch import RowTensors
 from .run import Row
+from .starts import solver_key
 
 if TYPE_CHECKING:
     from .job import JobRun
@@ -60,7 +61,7 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
         run.seconds_before = float(counters["seconds"])
         run.warnings[:] = counters["warnings"]
         return [
-            row_tensors if run.rows[index].dropped else _restored(row_tensors, tensors, f"{index}")
+            row_tensors if run.rows[index].dropped else _restored(run, index, row_tensors, tensors)
             for index, row_tensors in enumerate(starts)
         ]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -81,10 +82,13 @@ def _row(entry: Mapping[str, Any]) -> Row:
     )
 
 
-def _restored(start: RowTensors, tensors: Mapping[str, Tensor], prefix: str) -> RowTensors:
+def _restored(run: JobRun, index: int, start: RowTensors, tensors: Mapping[str, Tensor]) -> RowTensors:
+    prefix = f"{index}"
+    solver = run.job.stages[run.rows[index].stage].solver
+    like = solver.init(start.latents, solver_key(run.job, index))
     return RowTensors(
         latents=_unflatten(start.latents, f"{prefix}/latents", tensors),
-        state=_unflatten(start.state, f"{prefix}/state", tensors),
+        state=_unflatten(like, f"{prefix}/state", tensors),
         best=_unflatten(start.best, f"{prefix}/best", tensors),
         constants=start.constants,
     )

@@ -22,13 +22,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from latent_inv.build import Catalogue, Job, build_job, split
+from latent_inv.build import Catalogue, build_job
 from latent_inv.device import Placement
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
 from latent_inv.generators.base import Generator
 from latent_inv.incidents import as_typed
 from latent_inv.result import Event, Finished, Outcome
-from latent_inv.seeding import key, stream
 from latent_inv.solvers import Evaluation, Verdict
 from latent_inv.spec import JobSpec, Spec
 
@@ -36,9 +35,10 @@ from . import requests
 from .batch import LaneBatch, Member, RowStore, RowTensors, read_rows
 from .checkpoint import restore
 from .job import JobRun
-from .run import MAX_MOVES, Row, step_limit
+from .run import MAX_MOVES, Row
 from .runner import evaluate
 from .scheduler import Lane, Scheduler
+from .starts import first_tensors, moved_start, solver_key
 
 #: most rows of one engine, over all jobs; a row holds its target's features in memory
 MAX_ROWS = 8192
@@ -83,14 +83,14 @@ class Engine:
             text = f"at most {MAX_ROWS} rows run at once, this job would add {len(job.starts)}"
             raise LimitError(text, retry_after=5 if len(job.starts) <= MAX_ROWS else None)
         run = JobRun(job_id, job, self.placement, admitted, self._clock)
-        tensors = _first_tensors(job)
+        tensors = first_tensors(job)
         if checkpoint is not None:
             tensors = restore(run, tensors, checkpoint)
         self._jobs[job_id] = run
         for row, owned in zip(run.rows, tensors, strict=True):
             self._store.put((job_id, row.index), owned)
             if row.active and not row.waiting:
-                self._scheduler.add((job_id, row.index), job.key, job.width)
+                self._schedule(run, row)
         self._climb(run)
         self._finish_if_done(run)
 
@@ -177,7 +177,7 @@ class Engine:
             batch.latents = batch.objective.space.retract(moved)
         for latents, evaluation in seen[-1:]:
             self._record(batch, runs, rows, latents, evaluation)
-        self._heed(batch, rows)
+        self._heed(batch, runs, rows)
         scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
         for run, row in zip(runs, rows, strict=True):
             self._after_step(run, row)
@@ -201,39 +201,51 @@ class Engine:
         better = []
         for place, (run, row, scored) in enumerate(zip(runs, rows, read_rows(evaluation, len(rows)), strict=True)):
             dead = row.step == 0 and scored.finite and scored.gradient_size == 0 and scored.loss > 0
-            if dead and row.moves < MAX_MOVES and step_limit(run.job.spec) > 0:
+            if dead and row.moves < MAX_MOVES and run.job.limit > 0:
                 self._move(run, row, place, batch, latents)
                 continue
-            if row.record(scored, run.job.spec, run.elapsed(), guarded=batch.solver.guarded):
+            if row.record(scored, run.job.spec, run.elapsed(), run.job.limit, guarded=batch.solver.guarded):
                 better.append(place)
             if dead and row.active:
                 row.end(Outcome.stuck)
         if better:
             batch.keep_best(better, latents)
 
-    @staticmethod
-    def _heed(batch: LaneBatch, rows: list[Row]) -> None:
-        """End the rows of which the solver says that it can do no more."""
+    def _heed(self, batch: LaneBatch, runs: list[JobRun], rows: list[Row]) -> None:
+        """Rows that are done with their stage go on to the next one, or end."""
         verdicts = batch.solver.verdicts(batch.state)
-        if verdicts is None:
-            return
-        for row, verdict in zip(rows, verdicts[: len(rows)].tolist(), strict=True):
-            if row.active and row.step >= 0 and verdict == Verdict.converged:
+        said = [Verdict.go_on] * len(rows) if verdicts is None else verdicts[: len(rows)].tolist()
+        for run, row, verdict in zip(runs, rows, said, strict=True):
+            if not row.active or row.step < 0:
+                continue
+            steps = run.job.stages[row.stage].steps
+            if verdict == Verdict.go_on and (steps is None or row.step - row.stage_step < steps):
+                continue
+            if run.next_stage(row):
+                self._enter_stage(run, row)
+            elif verdict == Verdict.converged:
                 row.end(Outcome.converged, f"No step pays any more after {row.step}.")
-            elif row.active and row.step >= 0 and verdict == Verdict.exhausted:
+            elif verdict == Verdict.exhausted:
                 row.end(Outcome.failed, f"The solver refused every step from step {row.step} on.")
+            else:
+                row.end(Outcome.step_limit)
+
+    def _enter_stage(self, run: JobRun, row: Row) -> None:
+        """From its best iterate, with a fresh state of the stage's solver, among rows of that stage."""
+        member = (run.job_id, row.index)
+        self._take_out(run, row)
+        owned = self._store.get(member)
+        latents = {name: tensor.clone() for name, tensor in owned.best.items()}
+        state = run.job.stages[row.stage].solver.init(latents, solver_key(run.job, row.index))
+        self._store.put(member, replace(owned, latents=latents, state=state))
+        self._schedule(run, row)
 
     def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, latents: dict[str, torch.Tensor]) -> None:
         """A start with a zero gradient goes nowhere: move it, a little further each time."""
         row.moves += 1
         row.step = -1  # the loop counts on to 0: the moved point is the start
-        noise = stream(run.job.spec.seed, "move", row.index * (MAX_MOVES + 1) + row.moves)
-        space, moved = batch.objective.space, {}
-        for name in latents:
-            start, prior = latents[name][place : place + 1], space.parts[name].prior
-            draw = prior.sample(tuple(start.shape[1:]), noise)[None].to(start)
-            moved[name] = start + 0.1 * row.moves * (draw - prior.mean(tuple(start.shape[1:]))[None].to(start))
-        batch.restart(place, space.retract(moved), key(run.job.spec.seed, "solver", row.index))
+        here = {name: tensor[place : place + 1] for name, tensor in latents.items()}
+        batch.restart(place, moved_start(run.job, row, here), solver_key(run.job, row.index))
         run.warn("the gradient at the start was zero; the start was moved by a small random step")
 
     def _after_step(self, run: JobRun, row: Row) -> None:
@@ -262,7 +274,7 @@ class Engine:
         for place, row in enumerate(ranked):
             row.waiting = False
             if place < keep:
-                self._scheduler.add((run.job_id, row.index), run.job.key, run.job.width)
+                self._schedule(run, row)
             else:
                 row.dropped = True
                 self._store.forget((run.job_id, row.index))
@@ -279,10 +291,15 @@ class Engine:
     def _gather(self, lane: Lane[Member]) -> LaneBatch:
         """The lane's tensors, put together anew when members came or went."""
         if lane.changed or lane not in self._batches:
-            job = self._jobs[lane.rows[0][0]].job
-            self._batches[lane] = self._store.gather(lane.rows, job, lane.width)
+            job_id, index = lane.rows[0]
+            run = self._jobs[job_id]
+            stage = run.job.stages[run.rows[index].stage]
+            self._batches[lane] = self._store.gather(lane.rows, stage, lane.width)
             lane.changed = False
         return self._batches[lane]
+
+    def _schedule(self, run: JobRun, row: Row) -> None:
+        self._scheduler.add((run.job_id, row.index), run.job.stages[row.stage].key, run.job.width)
 
     def _take_out(self, run: JobRun, row: Row) -> None:
         member = (run.job_id, row.index)
@@ -321,16 +338,3 @@ class Engine:
     def _owned(self, run: JobRun) -> dict[int, RowTensors]:
         """The tensors of the rows of a job that are still in it, up to date, by index."""
         return {row.index: self._store.get((run.job_id, row.index)) for row in run.rows if not row.dropped}
-
-
-def _first_tensors(job: Job) -> list[RowTensors]:
-    """The rows of a job at their starts; they share one target, and its features, which are computed once."""
-    space, target = job.objective.space, job.objective.prepare(job.picture, {})
-    rows = []
-    with torch.no_grad():
-        for index, start in enumerate(job.starts):
-            searched, fixed = split(space.retract(start), space.searched)
-            best = {name: tensor.clone() for name, tensor in searched.items()}
-            state = job.solver.init(searched, torch.tensor([key(job.spec.seed, "solver", index)]))
-            rows.append(RowTensors(searched, state, best, replace(target, fixed=fixed)))
-    return rows

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -18,13 +16,13 @@ from latent_inv.device import Placement
 from latent_inv.errors import CancelledError, InternalError, LatentInvError
 from latent_inv.images import Picture, to_uint8
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
-from latent_inv.settings import Settings
+from latent_inv.settings import plain
 from latent_inv.spec import Reporting
 from latent_inv.versions import versions
 
 from .batch import RowTensors
 from .checkpoint import pack
-from .run import Row, best_row, metrics, step_limit
+from .run import Row, best_row, metrics
 from .runner import decode_rows
 
 logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class JobRun:
     def fingerprint(self) -> str:
         """Hash of everything that decides the result, so that a checkpoint of another job is noticed."""
         spec = replace(self.job.spec, reporting=Reporting())
-        digest = hashlib.sha256(json.dumps(plain_settings(spec), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(plain(spec), sort_keys=True).encode())
         digest.update(self.job.objective.generator.weights_sha256.encode() + self.job.picture.pixels.tobytes())
         if self.job.picture.weight is not None:
             digest.update(self.job.picture.weight.tobytes())
@@ -75,11 +73,26 @@ class JobRun:
         return any(row.best_metrics is not None for row in self.rows)
 
     def share_used(self, row: Row) -> float:
-        """How much of the budget is used, 0 … 1, by steps or time, whichever is further."""
-        limit = step_limit(self.job.spec)
-        by_steps = row.step / limit if limit else 1.0
+        """How much of the row's stage is used, 0 … 1, by steps or time, whichever is further."""
+        stage, left = self.job.stages[row.stage], self.job.limit - row.stage_step
+        limit = left if stage.steps is None else min(stage.steps, left)
+        by_steps = (row.step - row.stage_step) / limit if limit > 0 else 1.0
         seconds = self.job.spec.budget.seconds
-        return min(1.0, max(0.0, by_steps, self.elapsed() / seconds if seconds else 0.0))
+        by_time = 0.0
+        if seconds is not None:
+            left_then = seconds - row.stage_seconds
+            by_time = (self.elapsed() - row.stage_seconds) / left_then if left_then > 0 else 1.0
+        return min(1.0, max(0.0, by_steps, by_time))
+
+    def next_stage(self, row: Row) -> bool:
+        """Put a row that is done with its stage into the next one; False: there is none, or no need of it."""
+        stage = self.job.stages[row.stage]
+        best = row.best_metrics
+        enough = stage.enough_psnr_db is not None and best is not None and best.psnr_db >= stage.enough_psnr_db
+        if enough or row.stage == len(self.job.stages) - 1:
+            return False
+        row.stage, row.stage_step, row.stage_seconds = row.stage + 1, row.step + 1, self.elapsed()
+        return True
 
     # ---- events --------------------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ class JobRun:
         best = best_row(self.rows)
         if ahead is None or best.best_metrics is None:
             return []
-        limit, seconds = step_limit(self.job.spec), self.job.spec.budget.seconds
+        limit, seconds = self.job.limit, self.job.spec.budget.seconds
         left = (limit - step) * self.elapsed() / (step + 1)
         if seconds is not None:
             left = min(left, max(0.0, seconds - self.elapsed()))
@@ -165,6 +178,8 @@ class JobRun:
     def _result(self, row: Row, owned: RowTensors) -> JobResult:
         job, spec, best = self.job, self.job.spec, row.best_metrics
         latents = {**owned.constants.fixed, **owned.best}
+        parts = job.objective.space.parts
+        typicality = {name: float(parts[name].prior.typicality(tensor)) for name, tensor in owned.best.items()}
         image = self._picture(owned)
         if best is not None and best.lpips is None:
             images = decode_rows(job.objective, latents, job.width)
@@ -196,7 +211,9 @@ class JobRun:
             image=image,
             target=_visible(job.picture, job.visible),
             history=tuple(row.history),
-            settings=plain_settings(spec),
+            settings=plain(spec),
+            picked=job.picked.to_json(),
+            typicality=typicality,
             versions=versions(),
             warnings=tuple(self.warnings),
         )
@@ -214,18 +231,3 @@ def _visible(picture: Picture, visible: tuple[int, int]) -> Picture:
     if weight is not None and (weight == 1).all():
         weight = None
     return Picture(np.ascontiguousarray(picture.pixels[:, :height, :width]), weight, picture.warnings)
-
-
-def plain_settings(spec: Settings) -> dict[str, Any]:
-    """A spec as JSON values, without pictures and latents; components carry their class name as "type"."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Settings):
-            names = [item.name for item in dataclasses.fields(value)]
-            kept = {name: plain(getattr(value, name)) for name in names if name not in ("picture", "latents")}
-            return {"type": type(value).__name__, **kept}
-        if isinstance(value, (tuple, list)):
-            return [plain(item) for item in value]
-        return value
-
-    return plain(spec)

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from latent_inv.result import MAX_PSNR_DB, Metrics, Outcome, Step
 from latent_inv.spec import JobSpec
 
-#: steps of a job with a time budget and no step budget
-UNLIMITED_STEPS = 1_000_000
-DEFAULT_STEPS = 200
 #: a loss above this many times its scale has run away
 RUNAWAY = 10.0
 #: a loss that ends above its start is no harm below this share of its scale
@@ -53,10 +50,14 @@ class Row:
         step: how many steps were made; the next evaluation is of the iterate after them.
         waiting: at a rung, until the other rows of the job are there.
         dropped: lost at a rung; has no part in the result.
+        stage: which of the job's stages it is in; `stage_step` and `stage_seconds`: when that began.
     """
 
     index: int
     step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    stage_seconds: float = 0.0
     best_step: int = 0
     best_loss: float = math.inf
     best_metrics: Metrics | None = None
@@ -91,17 +92,18 @@ class Row:
             kept = (0, self.best_step, step.step)
             self.history = [old for old in self.history if old.step % self.stride == 0 or old.step in kept]
 
-    def record(self, scored: Scored, spec: JobSpec, seconds: float, *, guarded: bool = False) -> bool:
+    def record(self, scored: Scored, spec: JobSpec, seconds: float, limit: int, *, guarded: bool = False) -> bool:
         """Take in the evaluation after `step` steps, and decide whether to go on.
 
         Args:
+            limit: most steps of the row.
             guarded: the solver refuses bad points by itself, so one of them ends nothing.
         Returns:
             Is this iterate the one to return so far?
         """
         budget = spec.budget
         if not scored.finite and guarded and self.step > 0:
-            if self.step >= step_limit(spec):
+            if self.step >= limit:
                 self.end(Outcome.step_limit)
             return False
         if not scored.finite:
@@ -128,7 +130,7 @@ class Row:
         elif scored.loss > RUNAWAY * scale and not guarded:
             detail = f"At step {self.step} it was {scored.loss:.3g}, at the start {self.first_loss:.3g}."
             self.end(Outcome.diverged, detail)
-        elif self.step >= step_limit(spec):
+        elif self.step >= limit:
             # A nearly exact start may be left a little without harm: that is no divergence.
             if not guarded and self.step > 0 and scored.loss > max(self.first_loss, RISE * scale):
                 ends = f"from {self.first_loss:.3g} at the start to {scored.loss:.3g} at step {self.step}"
@@ -155,13 +157,6 @@ def _reached(values: Metrics, spec: JobSpec) -> str:
             return ""
         said.append(f"PSNR {values.psnr_db:.1f} ≥ {psnr:g} dB")
     return " and ".join(said)
-
-
-def step_limit(spec: JobSpec) -> int:
-    """Most steps of a row."""
-    if spec.budget.steps is not None:
-        return spec.budget.steps
-    return UNLIMITED_STEPS if spec.budget.seconds is not None else DEFAULT_STEPS
 
 
 def best_row(rows: list[Row]) -> Row:

@@ -68,20 +68,26 @@ class Identity(_message.Message):
     def __init__(self) -> None: ...
 
 class Solver(_message.Message):
-    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton", "l_bfgs", "cma_es", "hybrid_cma")
+    __slots__ = ("adam", "levenberg_marquardt", "gauss_newton", "l_bfgs", "cma_es", "hybrid_cma", "auto")
     ADAM_FIELD_NUMBER: _ClassVar[int]
     LEVENBERG_MARQUARDT_FIELD_NUMBER: _ClassVar[int]
     GAUSS_NEWTON_FIELD_NUMBER: _ClassVar[int]
     L_BFGS_FIELD_NUMBER: _ClassVar[int]
     CMA_ES_FIELD_NUMBER: _ClassVar[int]
     HYBRID_CMA_FIELD_NUMBER: _ClassVar[int]
+    AUTO_FIELD_NUMBER: _ClassVar[int]
     adam: Adam
     levenberg_marquardt: LevenbergMarquardt
     gauss_newton: GaussNewton
     l_bfgs: LBFGS
     cma_es: CMAES
     hybrid_cma: HybridCMA
-    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ..., l_bfgs: _Optional[_Union[LBFGS, _Mapping]] = ..., cma_es: _Optional[_Union[CMAES, _Mapping]] = ..., hybrid_cma: _Optional[_Union[HybridCMA, _Mapping]] = ...) -> None: ...
+    auto: Auto
+    def __init__(self, adam: _Optional[_Union[Adam, _Mapping]] = ..., levenberg_marquardt: _Optional[_Union[LevenbergMarquardt, _Mapping]] = ..., gauss_newton: _Optional[_Union[GaussNewton, _Mapping]] = ..., l_bfgs: _Optional[_Union[LBFGS, _Mapping]] = ..., cma_es: _Optional[_Union[CMAES, _Mapping]] = ..., hybrid_cma: _Optional[_Union[HybridCMA, _Mapping]] = ..., auto: _Optional[_Union[Auto, _Mapping]] = ...) -> None: ...
+
+class Auto(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Adam(_message.Message):
     __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
@@ -182,20 +188,22 @@ class HybridCMA(_message.Message):
     def __init__(self, sigma: _Optional[float] = ..., population: _Optional[int] = ..., inner_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., outer_share: _Optional[float] = ...) -> None: ...
 
 class Initialiser(_message.Message):
-    __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving")
+    __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving", "auto")
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     PRIOR_MEAN_FIELD_NUMBER: _ClassVar[int]
     BEST_OF_FIELD_NUMBER: _ClassVar[int]
     GIVEN_FIELD_NUMBER: _ClassVar[int]
     ENCODER_FIELD_NUMBER: _ClassVar[int]
     HALVING_FIELD_NUMBER: _ClassVar[int]
+    AUTO_FIELD_NUMBER: _ClassVar[int]
     seeds: Seeds
     prior_mean: PriorMean
     best_of: BestOf
     given: Given
     encoder: Encoder
     halving: Halving
-    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., encoder: _Optional[_Union[Encoder, _Mapping]] = ..., halving: _Optional[_Union[Halving, _Mapping]] = ...) -> None: ...
+    auto: Auto
+    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., encoder: _Optional[_Union[Encoder, _Mapping]] = ..., halving: _Optional[_Union[Halving, _Mapping]] = ..., auto: _Optional[_Union[Auto, _Mapping]] = ...) -> None: ...
 
 class Seeds(_message.Message):
     __slots__ = ("count",)

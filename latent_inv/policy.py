@@ -1,0 +1,124 @@
+"""The policy `auto`: which start and which solvers, from what generator and objective offer. No torch.
+
+It looks at sizes and kinds only, never at measured speed, so the same request is done the same way everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import spec as specs
+from .settings import Settings, plain
+
+#: more numbers than this, and a Jacobian costs more than it brings
+MAX_DENSE_LATENTS = 1024
+#: a larger Jacobian would crowd out all else on a small machine
+MAX_JACOBIAN_BYTES = 2**30
+#: PSNR above which a picture counts as one that the generator can make, as it came through a file
+IN_RANGE_DB = 26.0
+#: steps of a solver without a gradient, which needs one candidate a step
+GRADIENT_FREE_STEPS = 5000
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What a generator and the terms of a job offer.
+
+    Attributes:
+        encoder: is there an amortised encoder for the space?
+        differentiable, forward_mode: of generator and observation.
+        latents: how many numbers are searched.
+        pixels: how many numbers a picture has.
+        number_bytes: bytes of a number.
+    """
+
+    encoder: bool
+    differentiable: bool
+    forward_mode: bool
+    latents: int
+    pixels: int
+    number_bytes: int = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a job that has one solver.
+
+    Attributes:
+        steps: most steps; None: all that the budget leaves.
+        enough_psnr_db: a row that has this when the stage is over needs no further one; None: it goes on.
+    """
+
+    solver: Settings
+    steps: int | None = None
+    enough_psnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What a job is done with, and why."""
+
+    initialiser: Settings
+    stages: tuple[Stage, ...]
+    why: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, for the result."""
+        stages = [
+            {"solver": plain(stage.solver), "steps": stage.steps, "enough_psnr_db": stage.enough_psnr_db}
+            for stage in self.stages
+        ]
+        return {"start": plain(self.initialiser), "stages": stages, "why": list(self.why)}
+
+
+def pick(spec: specs.JobSpec, offers: Offers) -> Picked:
+    """Fill in what `spec` leaves to the policy; what it names stays as it is."""
+    why: list[str] = []
+    initialiser = spec.initialiser
+    if isinstance(initialiser, specs.Auto):
+        initialiser, reason = _start(offers)
+        why.append(reason)
+    if not isinstance(spec.solver, specs.Auto):
+        return Picked(initialiser, (Stage(spec.solver),), tuple(why))
+    stages, reasons = _stages(spec, offers)
+    return Picked(initialiser, stages, (*why, *reasons))
+
+
+def _start(offers: Offers) -> tuple[Settings, str]:
+    if offers.encoder:
+        return specs.Encoder(), "start: the generator has an encoder"
+    if offers.differentiable:
+        return specs.BestOf(), "start: the best of some draws, as there is no encoder for this space"
+    return specs.Seeds(), "start: one draw, as the solver explores by itself"
+
+
+def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    if not offers.differentiable:
+        steps = None if spec.budget.seconds is not None else GRADIENT_FREE_STEPS
+        return (Stage(specs.CMAES(), steps),), ("solver: cma_es, as the generator gives no gradient",)
+    first_order = Stage(specs.Adam())
+    reason = _not_dense(spec, offers)
+    if reason:
+        return (first_order,), (f"solver: adam, as {reason}",)
+    exact = Stage(specs.LevenbergMarquardt(terms="pixel", tolerance=0.01), steps=40, enough_psnr_db=IN_RANGE_DB)
+    why = (
+        "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made",
+        f"then adam on all terms, for pictures that are not within {IN_RANGE_DB:g} dB by then",
+    )
+    return (exact, first_order), why
+
+
+def _not_dense(spec: specs.JobSpec, offers: Offers) -> str:
+    """Why the Jacobian of the pixels is out of the question; empty if it is not."""
+    jacobian = offers.latents * (offers.pixels + offers.latents) * offers.number_bytes
+    pixel = next((loss for loss in spec.losses if isinstance(loss, specs.Pixel)), None)
+    if pixel is None or pixel.kind != "l2" or pixel.weight == 0:
+        return "no pixel term is a sum of squares"
+    if not offers.forward_mode:
+        return "the generator has no forward mode"
+    if offers.latents > MAX_DENSE_LATENTS:
+        return f"{offers.latents} latents are too many for a Jacobian"
+    if jacobian > MAX_JACOBIAN_BYTES:
+        return f"a Jacobian would take {jacobian // 2**20} MiB"
+    return ""
