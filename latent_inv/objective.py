@@ -25,12 +25,14 @@ class Constants:
 
     Attributes:
         fixed: parts that are not searched.
+        reach: searched part -> [R], how far from the prior's mean it may explore.
         losses: loss name -> number name -> [R].
         observation: number name -> [R].
     """
 
     target: Target
     fixed: Latents
+    reach: Mapping[str, Tensor]
     losses: Mapping[str, Mapping[str, Tensor]]
     observation: Mapping[str, Tensor]
 
@@ -43,6 +45,7 @@ class Constants:
             "features": target.features,
             "feature_weight": target.feature_weight,
             "fixed": dict(self.fixed),
+            "reach": dict(self.reach),
             "losses": {name: dict(rows) for name, rows in self.losses.items()},
             "observation": dict(self.observation),
         }
@@ -51,7 +54,7 @@ class Constants:
     def from_tree(cls, tree: Mapping[str, Any]) -> Constants:
         """The inverse of `tree`."""
         target = Target(tree["image"], tree["weight"], tree["features"], tree["feature_weight"])
-        return cls(target, tree["fixed"], tree["losses"], tree["observation"])
+        return cls(target, tree["fixed"], tree["reach"], tree["losses"], tree["observation"])
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,12 @@ class Objective:
         """Can a gradient be had?"""
         return self.generator.differentiable and self.observation.differentiable
 
-    def prepare(self, picture: Picture, fixed: Latents) -> Constants:
+    def prepare(self, picture: Picture, start: Latents) -> Constants:
         """Put one row's target on the device and compute its features, once.
 
         Args:
             picture: of the size that the generator makes.
-            fixed: parts that are not searched, part -> [1, …].
+            start: part -> [1, …], all parts; those that are not searched stay, the others say how far one may explore.
         """
         place = self.generator.place
         weight = None if picture.weight is None else place(torch.from_numpy(picture.weight.copy()))[None, None]
@@ -115,7 +118,8 @@ class Objective:
         dtype, device = self.generator.dtype, self.generator.device
         return Constants(
             target=Target(image, weight, features, feature_weight),
-            fixed=fixed,
+            fixed={name: tensor for name, tensor in start.items() if name not in self.space.searched},
+            reach=self.space.reach({name: start[name] for name in self.space.searched if name in start}),
             losses={name: loss.rows(dtype, device) for name, loss in self.losses.items()},
             observation=self.observation.rows(dtype, device),
         )

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,21 +83,29 @@ class Plan:
         return "\n".join([*lines, *(f"note        {warning}" for warning in self.warnings)])
 
 
-def plan(image: Any, *, device: str = "auto", threads: int | None = None, **chosen: Any) -> Plan:
+def plan(
+    image: Any,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    encoder: str | Path | None = None,
+    **chosen: Any,
+) -> Plan:
     """Say what `invert` would do with the same arguments, without doing it.
 
     Raises:
         LatentInvError: as `invert` would.
     """
     spec = make_spec(image, **chosen)
-    engine = Engine(GENERATORS, place(device, threads))
+    encoders = {spec.generator: Path(encoder)} if encoder else None
+    engine = Engine(GENERATORS, place(device, threads), encoders=encoders)
     space, picture, _ = fit_job(spec, engine.catalogue.find(spec.generator))
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)
     kind = engine.catalogue.find(spec.generator)
-    encoder = engine.catalogue.has_encoder(spec.generator)
+    encoded = engine.catalogue.has_encoder(spec.generator)
     size = (picture.height, picture.width)
-    picked = pick_for(spec, kind, space, size, encoder=encoder) if job is None else job.picked
+    picked = pick_for(spec, kind, space, size, encoder=encoded) if job is None else job.picked
     limit = step_limit(spec, picked)
     timed = None if job is None else _time_stages(job, engine.placement.synchronise)
     seconds = None if timed is None else sum(duration * calls for duration, calls in timed)
@@ -210,7 +219,7 @@ def _memory(job: Job) -> float:
 
 
 def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:
-    searched, fixed = split(job.starts[0], job.objective.space.searched)
-    one = job.objective.prepare(job.picture, fixed)
+    searched, _ = split(job.starts[0], job.objective.space.searched)
+    one = job.objective.prepare(job.picture, job.starts[0])
     constants = type(one).from_tree(join_rows([one.tree()] * job.width))
     return join_rows([searched] * job.width), constants

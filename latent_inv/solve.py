@@ -50,6 +50,7 @@ def invert(
     observation: Settings = Identity(),
     solver: Settings = Auto(),
     initialiser: Settings | None = None,
+    encoder: str | Path | None = None,
     budget: Budget = Budget(),
     reporting: Reporting = Reporting(),
     steps: int | None = None,
@@ -74,6 +75,7 @@ def invert(
         weight: how much each pixel counts, [H, W] in 0 … 1 (or a grey picture: white counts); of the size of `image`.
         value_range: of a float array: (-1, 1), (0, 1) or (0, 255).
         start: latents to start from: a saved file, a mapping, or an earlier result. Excludes `initialiser`.
+        encoder: file of `latent-inv train-encoder`, in the place of the generator's own encoder.
         steps, seconds, target_lpips, target_psnr_db: short for the fields of `budget`.
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
@@ -106,7 +108,7 @@ def invert(
         dtype=dtype,
         lane_width=lane_width,
     )
-    engine = Engine(GENERATORS, place(device, threads))
+    engine = Engine(GENERATORS, place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
     fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
     engine.catalogue.load(generator, spec.dtype, on_load)
     load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import LatentsError, ShapeError
-from .types import Latents
+from .types import Latents, by_row
 
 # ---- priors ------------------------------------------------------------------------------------
 
@@ -42,6 +42,17 @@ class Prior(ABC):
         """[R, n] whose squares sum to `energy`; None where there is none."""
         return None
 
+    def reach(self, latents: Tensor) -> Tensor:
+        """How far from the mean a search that begins at `latents` may explore, in its own measure: [R, …] -> [R].
+
+        As far as draws usually lie, or as the start lies.
+        """
+        return latents.new_full(latents.shape[:1], math.inf)
+
+    def within(self, latents: Tensor, reach: Tensor) -> Tensor:
+        """The nearest point that is no further from the mean than `reach`, [R]: [R, …] -> [R, …]."""
+        return latents
+
     @property
     def scale(self) -> float:
         """Standard deviation of one coordinate; the unit in which a start is moved."""
@@ -65,6 +76,15 @@ class Normal(Prior):
     def energy_residual(self, latents: Tensor) -> Tensor:
         flat = latents.flatten(1)
         return flat / math.sqrt(2 * flat.shape[1])
+
+    def reach(self, latents: Tensor) -> Tensor:
+        # In high dimensions nearly all draws lie in a thin shell of radius √d.
+        flat = latents.flatten(1)
+        return flat.norm(dim=1).clamp_min(math.sqrt(flat.shape[1]))
+
+    def within(self, latents: Tensor, reach: Tensor) -> Tensor:
+        norm = latents.flatten(1).norm(dim=1)
+        return latents * by_row((reach / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1), latents)
 
     def typicality(self, latents: Tensor) -> Tensor:
         # ‖z‖² is χ² with d degrees of freedom; its distribution function is the regularised Γ(d/2, ‖z‖²/2).
@@ -238,6 +258,17 @@ class LatentSpace:
     def retract(self, latents: Latents) -> dict[str, Tensor]:
         """Put every part back into its set."""
         return {name: self.parts[name].constraint(tensor) for name, tensor in latents.items()}
+
+    def reach(self, latents: Latents) -> dict[str, Tensor]:
+        """How far each part may explore from a start, see `Prior.reach`: part -> [R]."""
+        return {name: self.parts[name].prior.reach(tensor) for name, tensor in latents.items()}
+
+    def keep_typical(self, latents: Latents, reach: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+        """Put `rows`, [R] of bool, back within their reach of the mean."""
+        return {
+            name: torch.where(by_row(rows, x), self.parts[name].prior.within(x, reach[name]), x)
+            for name, x in latents.items()
+        }
 
     def check_dimensions(self, latents: Latents) -> None:
         """Refuse parts with another number of dimensions; after this, their sides may be looked at.

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from latent_inv.spec import SOLVERS
-
 from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
     from latent_inv.result import JobResult
 
-SOLVER_HELP = f"One of {', '.join(SOLVERS)}, as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.2."
+# Written out, since the tables would cost `--help` a fifth of its time; a test compares them.
+START_HELP = "One of auto, encoder, best_of, halving, seeds, prior_mean, as NAME or NAME:KEY=VALUE,…"
+SOLVER_HELP = (
+    "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
+    "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
+)
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=2 and perceptual."
 
 
@@ -35,13 +38,18 @@ def invert(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, npz, npy or pt).")
     ] = None,
-    start: Annotated[str, typer.Option(help="seeds[:count=N], prior_mean or best_of[:count=N]. Default: seeds.")] = "",
+    start: Annotated[str, typer.Option(help=START_HELP)] = "",
+    encoder: Annotated[
+        Path | None, typer.Option(help="File of `latent-inv train-encoder`, in place of the generator's own.")
+    ] = None,
     loss: Annotated[list[str] | None, typer.Option(help=LOSS_HELP)] = None,
-    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "adam",
+    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "auto",
     perceptual: Annotated[
         str, typer.Option(help="stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg or lpips-squeeze.")
     ] = "stlpips-alex",
-    steps: Annotated[int | None, typer.Option(help="Most steps. Default: 200, or no limit with --seconds.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Most steps. Default: what suits the solver, or no limit with --seconds.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
     target_lpips: Annotated[float | None, typer.Option(help="Stop at or below this perceptual distance.")] = None,
     target_psnr: Annotated[float | None, typer.Option(help="Stop at or above this PSNR in dB.")] = None,
@@ -94,9 +102,11 @@ def invert(
             "dtype": dtype,
             "lane_width": lane_width,
         }
-        here: dict[str, Any] = {"device": device, "threads": threads}
+        here: dict[str, Any] = {"device": device, "threads": threads, "encoder": encoder}
         if server:
-            check_local_only(device=device != "auto", threads=threads is not None, dry_run=dry_run)
+            check_local_only(
+                device=device != "auto", threads=threads is not None, encoder=encoder is not None, dry_run=dry_run
+            )
         if dry_run:
             from latent_inv.plan import plan
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -54,10 +55,11 @@ class Engine:
         table: Mapping[str, type[Generator]],
         placement: Placement,
         *,
+        encoders: Mapping[str, Path] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         placement.apply()
-        self.catalogue = Catalogue(table, placement)
+        self.catalogue = Catalogue(table, placement, encoders)
         self.placement = placement
         self._clock = clock
         self._scheduler: Scheduler[Member] = Scheduler()
@@ -174,6 +176,9 @@ class Engine:
 
         with torch.no_grad():
             moved, batch.state = batch.solver.step(batch.latents, look, batch.state, progress)
+            exploring = batch.solver.stays_typical(batch.state, progress)
+            if exploring is not None:
+                moved = batch.objective.space.keep_typical(moved, batch.constants.reach, exploring)
             batch.latents = batch.objective.space.retract(moved)
         for latents, evaluation in seen[-1:]:
             self._record(batch, runs, rows, latents, evaluation)
@@ -223,12 +228,8 @@ class Engine:
                 continue
             if run.next_stage(row):
                 self._enter_stage(run, row)
-            elif verdict == Verdict.converged:
-                row.end(Outcome.converged, f"No step pays any more after {row.step}.")
-            elif verdict == Verdict.exhausted:
-                row.end(Outcome.failed, f"The solver refused every step from step {row.step} on.")
             else:
-                row.end(Outcome.step_limit)
+                row.end_stage(verdict)
 
     def _enter_stage(self, run: JobRun, row: Row) -> None:
         """From its best iterate, with a fresh state of the stage's solver, among rows of that stage."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from latent_inv.result import MAX_PSNR_DB, Metrics, Outcome, Step
 from latent_inv.spec import JobSpec
+from latent_inv.verdict import Verdict
 
 #: a loss above this many times its scale has run away
 RUNAWAY = 10.0
@@ -81,6 +82,15 @@ class Row:
         """Stop here."""
         self.outcome = outcome
         self.message = f"{outcome.value} {detail}".strip()
+
+    def end_stage(self, verdict: int) -> None:
+        """Stop at the end of the last stage, of whose solver `verdict` is the last word."""
+        if verdict == Verdict.converged:
+            self.end(Outcome.converged, f"No step pays any more after {self.step}.")
+        elif verdict == Verdict.exhausted:
+            self.end(Outcome.failed, f"The solver refused every step from step {self.step} on.")
+        else:
+            self.end(Outcome.step_limit)
 
     def _remember(self, step: Step) -> None:
         """Keep every `stride`-th iterate, the best and the newest one; the stride doubles when the history is full."""

@@ -24,7 +24,8 @@ def first_tensors(job: Job) -> list[RowTensors]:
             searched, fixed = split(space.retract(start), space.searched)
             best = {name: tensor.clone() for name, tensor in searched.items()}
             state = solver.init(searched, solver_key(job, index))
-            rows.append(RowTensors(searched, state, best, replace(target, fixed=fixed)))
+            constants = replace(target, fixed=fixed, reach=space.reach(searched))
+            rows.append(RowTensors(searched, state, best, constants))
     return rows
 
 

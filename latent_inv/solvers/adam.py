@@ -31,6 +31,9 @@ class Adam(Solver[spec.Adam]):
             "v": {name: torch.zeros_like(tensor) for name, tensor in latents.items()},
         }
 
+    def stays_typical(self, state: Tree, progress: Tensor) -> Tensor:
+        return progress < state["typical"]
+
     def step(
         self, latents: Latents, evaluate: Evaluate, state: Tree, progress: Tensor
     ) -> tuple[dict[str, Tensor], Tree]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -13,19 +12,10 @@ from torch import Tensor
 from latent_inv.errors import InternalError
 from latent_inv.settings import Settings
 from latent_inv.types import Latents, Tree
+from latent_inv.verdict import Verdict as Verdict
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
-
-
-class Verdict(IntEnum):
-    """What a solver says of one of its rows."""
-
-    go_on = 0
-    #: no step is left that would pay, and the gradient says that this is a minimum
-    converged = 1
-    #: no step is left that would pay, though this is no minimum
-    exhausted = 2
 
 
 @dataclass(frozen=True)
@@ -114,6 +104,10 @@ class Solver(ABC, Generic[S]):
 
     def verdicts(self, state: Tree) -> Tensor | None:
         """[R] of `Verdict` on the state after a step; None: this solver always goes on."""
+        return None
+
+    def stays_typical(self, state: Tree, progress: Tensor) -> Tensor | None:
+        """[R] of bool: rows that explore, whose latents the loop keeps where draws of the prior lie; None: no row."""
         return None
 
     @abstractmethod

@@ -90,7 +90,7 @@ class Auto(_message.Message):
     def __init__(self) -> None: ...
 
 class Adam(_message.Message):
-    __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon")
+    __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon", "typical")
     class Schedule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SCHEDULE_UNSPECIFIED: _ClassVar[Adam.Schedule]
@@ -105,13 +105,15 @@ class Adam(_message.Message):
     BETA1_FIELD_NUMBER: _ClassVar[int]
     BETA2_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
+    TYPICAL_FIELD_NUMBER: _ClassVar[int]
     learning_rate: float
     schedule: Adam.Schedule
     warmup_steps: int
     beta1: float
     beta2: float
     epsilon: float
-    def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+    typical: float
+    def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
 
 class LevenbergMarquardt(_message.Message):
     __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms")

@@ -7,7 +7,7 @@ from typing import Any
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.result import Event, Finished, JobResult
-from latent_inv.spec import Adam, Budget, JobSpec, Pixel
+from latent_inv.spec import Adam, Budget, JobSpec, Pixel, Seeds
 from tests.conftest import make_picture
 from tests.toy import TOYS
 
@@ -27,7 +27,8 @@ def job(generator: str = "smooth", **settings: Any) -> JobSpec:
         "picture": make_picture(32, 32, seed),
         "generator": generator,
         "losses": PIXEL,
-        "solver": Adam(learning_rate=0.05),
+        "solver": Adam(learning_rate=0.05, typical=0),
+        "initialiser": Seeds(),
         "budget": Budget(steps=steps),
     }
     return JobSpec(**{**defaults, **settings})
