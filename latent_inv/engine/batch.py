@@ -11,9 +11,10 @@ from torch import Tensor
 from latent_inv.build import Stage
 from latent_inv.objective import Constants
 from latent_inv.solvers import Evaluation
-from latent_inv.types import Tree, join_rows, take_row
+from latent_inv.types import Latents, Tree, join_rows, take_row
 
 from .run import Scored
+from .runner import evaluate
 
 #: (job id, index of the row in its job)
 Member = tuple[str, int]
@@ -47,6 +48,32 @@ class LaneBatch:
         self.state: Tree = join_rows([row.state for row in padded])
         self.best: dict[str, Tensor] = join_rows([row.best for row in padded])
         self.constants = Constants.from_tree(join_rows([row.constants.tree() for row in padded]))
+
+    def advance(self, shares: Sequence[float]) -> list[tuple[dict[str, Tensor], Evaluation]]:
+        """Let the solver take one step with all rows.
+
+        Args:
+            shares: how much of its budget each member has used, 0 … 1.
+        Returns:
+            The points at which the objective was looked at, in order, with what was found there.
+        """
+        first = next(iter(self.latents.values()))
+        padded = [*shares, *shares[:1] * (self.width - len(shares))]
+        progress = torch.tensor(padded, dtype=first.dtype, device=first.device)
+        seen: list[tuple[dict[str, Tensor], Evaluation]] = []
+
+        def look(latents: Latents) -> Evaluation:
+            found = evaluate(self.objective, latents, self.constants, self.solver.needs, self.count)
+            seen.append((dict(latents), found))
+            return found
+
+        with torch.no_grad():
+            moved, self.state = self.solver.step(self.latents, look, self.state, progress)
+            exploring = self.solver.stays_typical(self.state, progress)
+            if exploring is not None:
+                moved = self.objective.space.keep_typical(moved, self.constants.reach, exploring)
+            self.latents = self.objective.space.retract(moved)
+        return seen
 
     def row(self, index: int, constants: Constants) -> RowTensors:
         """Row `index` as copies; its constants are given back as they came."""

@@ -37,7 +37,6 @@ from .batch import LaneBatch, Member, RowStore, RowTensors, read_rows
 from .checkpoint import restore
 from .job import JobRun
 from .run import MAX_MOVES, Row
-from .runner import evaluate
 from .scheduler import Lane, Scheduler
 from .starts import first_tensors, moved_start, solver_key
 
@@ -163,24 +162,7 @@ class Engine:
         rows = [run.rows[index] for run, (_, index) in zip(runs, members, strict=True)]
         began = self._clock()
         shares = [run.share_used(row) for run, row in zip(runs, rows, strict=True)]
-        first = next(iter(batch.latents.values()))
-        progress = torch.tensor(
-            shares + shares[:1] * (batch.width - len(shares)), dtype=first.dtype, device=first.device
-        )
-        seen: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
-
-        def look(latents: Mapping[str, torch.Tensor]) -> Evaluation:
-            evaluation = evaluate(batch.objective, latents, batch.constants, batch.solver.needs, batch.count)
-            seen.append((dict(latents), evaluation))
-            return evaluation
-
-        with torch.no_grad():
-            moved, batch.state = batch.solver.step(batch.latents, look, batch.state, progress)
-            exploring = batch.solver.stays_typical(batch.state, progress)
-            if exploring is not None:
-                moved = batch.objective.space.keep_typical(moved, batch.constants.reach, exploring)
-            batch.latents = batch.objective.space.retract(moved)
-        for latents, evaluation in seen[-1:]:
+        for latents, evaluation in batch.advance(shares)[-1:]:
             self._record(batch, runs, rows, latents, evaluation)
         self._heed(batch, runs, rows)
         scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
