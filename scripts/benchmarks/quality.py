@@ -41,8 +41,8 @@ EXACT_DB = 100.0
 def run(options: Options) -> list[Figure]:
     """All figures, or those of the parts that were asked for."""
     engine = Engine(GENERATORS, place("cpu"))
-    if auto(engine, targets(engine, 1, options.seed)[0], Options(seed=options.seed, quick=True)):
-        print("  weights are loaded, kernels are warm", flush=True)
+    # Weights are loaded and kernels warm before any clock runs.
+    auto(engine, targets(engine, 1, options.seed)[0], Options(seed=options.seed, quick=True))
     return run_parts({name: partial(part, engine, options) for name, part in PARTS.items()}, options)
 
 
