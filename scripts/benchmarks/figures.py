@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,20 @@ class Options:
     Attributes:
         seed: of all targets and starts; never a known one, so that nothing is tuned to it.
         quick: a small version, to see that it works; its figures say so.
+        count: number of targets, where a part asks for one; None: the part's own.
+        only: names of the parts to run; empty: all.
+        out: folder for tables and plots, made when needed.
     """
 
     seed: int
     quick: bool
+    count: int | None = None
+    only: tuple[str, ...] = ()
+    out: Path = Path("out/bench")
+
+    def targets(self, usual: int) -> int:
+        """How many targets a part takes that by itself takes `usual`."""
+        return self.count or (min(2, usual) if self.quick else usual)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,21 @@ class Figure:
     value: float
     unit: str
     detail: str
+
+
+def run_parts(parts: Mapping[str, Callable[[], list[Figure]]], options: Options) -> list[Figure]:
+    """The figures of the parts that were asked for, in the order of `parts`."""
+    if unknown := set(options.only) - set(parts):
+        raise SystemExit(f"--only takes {', '.join(parts)}; found {', '.join(sorted(unknown))}")
+    figures = []
+    for name, part in parts.items():
+        if options.only and name not in options.only:
+            continue
+        print(f"  {name} …", flush=True)
+        began = time.perf_counter()
+        figures += part()
+        print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return figures
 
 
 def machine() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,26 @@ from latent_inv.generators import GENERATORS
 from latent_inv.images import Picture
 from latent_inv.result import Finished, JobResult
 from latent_inv.solve import run as run_one
-from latent_inv.spec import Budget, JobSpec, Reporting, SampleSpec
+from latent_inv.spec import MAX_SAMPLES, Budget, JobSpec, Reporting, SampleSpec
 
-from .figures import Figure, Options
+from .figures import Figure, Options, run_parts
 
 
 def run(options: Options) -> list[Figure]:
     """All figures of the spine."""
     engine = Engine(GENERATORS, place("cpu"))
-    figures = []
-    for part in (quality, law1, step_overhead, grpc_overhead, help_time):
-        print(f"  {part.__name__} …", flush=True)
-        figures += part(engine, options)
-    return figures
+    parts = {part.__name__: partial(part, engine, options) for part in PARTS}
+    return run_parts(parts, options)
 
 
 def targets(engine: Engine, count: int, seed: int) -> list[Picture]:
     """Samples of the generator as pictures, from seeds that no start uses."""
-    drawn = run_one(engine, SampleSpec(seeds=tuple(seed * 1000 + index for index in range(count))))
-    return [Picture(np.ascontiguousarray(image), None) for image in drawn.images]
+    seeds = [seed * 1000 + index for index in range(count)]
+    found = []
+    for first in range(0, count, MAX_SAMPLES):
+        drawn = run_one(engine, SampleSpec(seeds=tuple(seeds[first : first + MAX_SAMPLES])))
+        found += [Picture(np.ascontiguousarray(image), None) for image in drawn.images]
+    return found
 
 
 def run_all(engine: Engine, specs: dict[str, JobSpec]) -> dict[str, JobResult]:
@@ -236,3 +238,12 @@ def help_time(_engine: Engine, options: Options) -> list[Figure]:
     ratio = statistics.median(ours) / statistics.median(theirs)
     detail = f"{1e3 * statistics.median(ours):.0f} ms against {1e3 * statistics.median(theirs):.0f} ms"
     return [Figure("cli_help_ratio", ratio, "", detail)]
+
+
+PARTS: tuple[Callable[[Engine, Options], list[Figure]], ...] = (
+    quality,
+    law1,
+    step_overhead,
+    grpc_overhead,
+    help_time,
+)
