@@ -58,7 +58,7 @@ class LaneBatch:
             The points at which the objective was looked at, in order, with what was found there.
         """
         first = next(iter(self.latents.values()))
-        padded = [*shares, *shares[:1] * (self.width - len(shares))]
+        padded = [*shares, *([shares[0]] * (self.width - len(shares)))]
         progress = torch.tensor(padded, dtype=first.dtype, device=first.device)
         seen: list[tuple[dict[str, Tensor], Evaluation]] = []
 

@@ -44,6 +44,11 @@ def targets(engine: Engine, count: int, seed: int) -> list[Picture]:
     return found
 
 
+def plain_job(**settings: Any) -> JobSpec:
+    """A job of the default Adam from one draw: what the spine is measured with, whatever the policy would pick."""
+    return JobSpec(solver=Adam(), initialiser=Seeds(), **settings)
+
+
 def run_all(engine: Engine, specs: dict[str, JobSpec]) -> dict[str, JobResult]:
     """Run jobs side by side to their ends."""
     for name, spec in specs.items():
@@ -62,7 +67,7 @@ def quality(engine: Engine, options: Options) -> list[Figure]:
     """200 Adam steps from seeds, 8 in-range targets, everything else as the library does it by itself."""
     steps, count = (10, 2) if options.quick else (200, 8)
     specs = {
-        f"{index}": JobSpec(picture=picture, seed=options.seed + index, budget=Budget(steps=steps), priority="bulk")
+        f"{index}": plain_job(picture=picture, seed=options.seed + index, budget=Budget(steps=steps), priority="bulk")
         for index, picture in enumerate(targets(engine, count, options.seed))
     }
     results = list(run_all(engine, specs).values())
@@ -86,7 +91,7 @@ def law1(engine: Engine, options: Options) -> list[Figure]:
     rng = random.Random(options.seed)
     pictures = targets(engine, count, options.seed + 1)
     specs = {
-        f"{index}": JobSpec(picture=picture, seed=rng.randrange(2**31), lane_width=width, budget=Budget(steps=steps))
+        f"{index}": plain_job(picture=picture, seed=rng.randrange(2**31), lane_width=width, budget=Budget(steps=steps))
         for index, picture in enumerate(pictures)
     }
     alone = {name: run_all(engine, {name: spec})[name] for name, spec in specs.items()}
@@ -100,7 +105,7 @@ def law1(engine: Engine, options: Options) -> list[Figure]:
             joins += 1
         if len(guests) < 40 and rng.random() < 0.1:
             guests.append(f"guest {len(guests)}")
-            engine.submit(guests[-1], JobSpec(picture=pictures[0], seed=rng.randrange(2**31), lane_width=width))
+            engine.submit(guests[-1], plain_job(picture=pictures[0], seed=rng.randrange(2**31), lane_width=width))
             joins += 1
         if guests and rng.random() < 0.1:
             engine.cancel(rng.choice(guests))
@@ -138,7 +143,7 @@ def step_overhead(engine: Engine, options: Options) -> list[Figure]:
         pictures = targets(engine, width, options.seed + 2)
         for index, picture in enumerate(pictures):
             engine.submit(
-                f"{index}", JobSpec(picture=picture, lane_width=width, seed=index, budget=Budget(steps=100_000))
+                f"{index}", plain_job(picture=picture, lane_width=width, seed=index, budget=Budget(steps=100_000))
             )
         bare = bare_step(engine, pictures)
         for _ in range(3):
@@ -189,13 +194,20 @@ def grpc_overhead(engine: Engine, options: Options) -> list[Figure]:
     def here() -> JobResult:
         from latent_inv.images import load
 
-        return run_all(engine, {"job": JobSpec(picture=load(png), budget=budget, reporting=reporting)})["job"]
+        return run_all(engine, {"job": plain_job(picture=load(png), budget=budget, reporting=reporting)})["job"]
 
     with server() as address, Client(address) as client:
 
         def there() -> JobResult:
             seen: list[Any] = []
-            return client.invert(png, budget=budget, reporting=reporting, on_progress=seen.append)
+            return client.invert(
+                png,
+                solver=Adam(),
+                initialiser=Seeds(),
+                budget=budget,
+                reporting=reporting,
+                on_progress=seen.append,
+            )
 
         here()
         there()
