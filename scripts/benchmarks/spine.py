@@ -22,7 +22,7 @@ from latent_inv.generators import GENERATORS
 from latent_inv.images import Picture
 from latent_inv.result import Finished, JobResult
 from latent_inv.solve import run as run_one
-from latent_inv.spec import MAX_SAMPLES, Budget, JobSpec, Reporting, SampleSpec
+from latent_inv.spec import MAX_SAMPLES, Adam, Budget, JobSpec, Reporting, SampleSpec, Seeds
 
 from .figures import Figure, Options, run_parts
 
