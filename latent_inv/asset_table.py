@@ -165,6 +165,16 @@ ASSETS: dict[str, Asset] = {
         licence_unknown="whether the terms of the data reach the weights",
         used_for="generator faces: DCGAN, 64 × 64, synthetic faces",
     ),
+    "faces-encoder": Asset(
+        name="faces-encoder",
+        source=PackageData("latent_inv", "encoders/weights/faces.safetensors"),
+        sha256="9bfab39d37041e4f1edb636f9d29cf67bdb6d07373573f86e4878214f7fae487",
+        size=5_010_188,
+        licence_package="part of this package, made by latent-inv train-encoder from what the generator faces makes",
+        licence_data="inherits what holds for the generator faces",
+        licence_unknown="whether the terms of the generator's data reach what is trained on its outputs",
+        used_for="encoder of faces: where a search starts",
+    ),
     "eyes": Asset(
         name="eyes",
         source=Wheel("omniart-eye-generator", "0.1", "omniart_eye_generator/generator_model_state.pth", 47_981_950),
@@ -221,4 +231,4 @@ ASSETS: dict[str, Asset] = {
 }
 
 #: generator -> the asset that is its encoder, where one comes with this package
-ENCODERS: dict[str, str] = {}
+ENCODERS: dict[str, str] = {"faces": "faces-encoder"}

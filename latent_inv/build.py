@@ -45,6 +45,7 @@ class Stage:
         key: rows with equal keys may share a call.
         steps: most steps of a row in this stage; None: all that the budget leaves.
         enough_psnr_db: a row that has this when the stage is over is done; None: it goes on.
+        rungs: (step, keep), counted from the stage's begin; see `Initialiser.rungs`.
     """
 
     objective: Objective
@@ -52,6 +53,7 @@ class Stage:
     key: Hashable
     steps: int | None = None
     enough_psnr_db: float | None = None
+    rungs: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Job:
         stages: one after the other, each row at its own pace.
         limit: most steps of a row over all stages.
         starts: part -> [1, …] on the device, a row each.
-        rungs: (step, keep), see `Initialiser.rungs`.
+        entries: the stage in which each row begins; rows of later stages sleep until another row gets there.
         visible: (height, width) of the picture without padding.
     """
 
@@ -75,7 +77,7 @@ class Job:
     visible: tuple[int, int]
     space: str
     starts: list[dict[str, torch.Tensor]]
-    rungs: tuple[tuple[int, int], ...]
+    entries: tuple[int, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -184,6 +186,14 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
     with at("initialiser"):
         starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row), encode)
+    entries, rungs = [0] * len(starts), [initialiser.rungs]
+    alone = len(starts) == 1 or any(keep == 1 for _, keep in initialiser.rungs)
+    for index, stage in enumerate(picked.stages[1:], 1):
+        joining = stage.joined_by if alone else None
+        rungs.append(() if joining is None else INITIALISERS[type(joining)](joining).rungs)
+        for _ in range(0 if joining is None else joining.count - 1):
+            starts.append(objective.space.sample(size, stream(spec.seed, "start", len(starts))))
+            entries.append(index)
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
@@ -192,12 +202,12 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
     width = spec.lane_width or (catalogue.placement.lane_width if spec.priority == "bulk" else 1)
     stages = []
-    for stage in picked.stages:
+    for stage, own_rungs in zip(picked.stages, rungs, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
         own = replace(objective, modelled=solver.modelled(list(objective.losses)))
         check_solver(own, solver, starts[0], picture)
         key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
-        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db))
+        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, own_rungs))
     return Job(
         spec=spec,
         stages=tuple(stages),
@@ -208,7 +218,7 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         visible=visible,
         space=space_name,
         starts=starts,
-        rungs=initialiser.rungs,
+        entries=tuple(entries),
         warnings=tuple(picture.warnings),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def plan(
         start=_text(picked.initialiser),
         losses=tuple(_text(loss) for loss in spec.losses),
         perceptual=spec.perceptual,
-        rows=getattr(picked.initialiser, "count", 1) if job is None else len(job.starts),
+        rows=getattr(picked.initialiser, "count", 1) if job is None else job.entries.count(0),
         lane_width=spec.lane_width or 1 if job is None else job.width,
         steps=limit,
         seconds=seconds,
@@ -161,18 +161,20 @@ def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float,
     for index, stage in enumerate(job.stages):
         steps = left if stage.steps is None else min(left, stage.steps)
         left -= steps
-        calls = _calls(job, steps) if index == 0 else steps + 1.0
+        rows = job.entries.count(index) + (index > 0)
+        calls = _calls(rows, stage.rungs, job.width, steps)
         found.append((_time_steps(job, stage, synchronise), calls))
     return found
 
 
-def _calls(job: Job, limit: int) -> float:
+def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, limit: int) -> float:
     """Calls of a lane until the end: every row each step, but only the best ones after a rung."""
-    lanes = -(-len(job.starts) // job.width)
-    if not job.rungs:
-        return lanes * (limit + 1.0)
-    step, keep = job.rungs[-1]
-    return lanes * (step + 1.0) + -(-keep // job.width) * max(0, limit - step)
+    calls, done = 0.0, -1
+    for step, keep in (*rungs, (limit, 1)):
+        until = min(step, limit)
+        calls += -(-rows // width) * (until - done)
+        rows, done = min(rows, keep), until
+    return calls
 
 
 def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:

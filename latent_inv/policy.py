@@ -17,6 +17,8 @@ MAX_DENSE_LATENTS = 1024
 MAX_JACOBIAN_BYTES = 2**30
 #: PSNR above which a picture counts as one that the generator can make, as it came through a file
 IN_RANGE_DB = 26.0
+#: steps of the search among several starts, for pictures that the generator cannot make exactly
+WIDE_STEPS = 300
 #: steps of a solver without a gradient, which needs one candidate a step
 GRADIENT_FREE_STEPS = 5000
 
@@ -48,11 +50,13 @@ class Stage:
     Attributes:
         steps: most steps; None: all that the budget leaves.
         enough_psnr_db: a row that has this when the stage is over needs no further one; None: it goes on.
+        joined_by: further starts that join the first row that gets here, the worse half going at each rung; None: none.
     """
 
     solver: Settings
     steps: int | None = None
     enough_psnr_db: float | None = None
+    joined_by: specs.Halving | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,12 @@ class Picked:
     def to_json(self) -> dict[str, Any]:
         """As JSON values, for the result."""
         stages = [
-            {"solver": plain(stage.solver), "steps": stage.steps, "enough_psnr_db": stage.enough_psnr_db}
+            {
+                "solver": plain(stage.solver),
+                "steps": stage.steps,
+                "enough_psnr_db": stage.enough_psnr_db,
+                "joined_by": plain(stage.joined_by),
+            }
             for stage in self.stages
         ]
         return {"start": plain(self.initialiser), "stages": stages, "why": list(self.why)}
@@ -97,16 +106,19 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     if not offers.differentiable:
         steps = None if spec.budget.seconds is not None else GRADIENT_FREE_STEPS
         return (Stage(specs.CMAES(), steps),), ("solver: cma_es, as the generator gives no gradient",)
-    first_order = Stage(specs.Adam())
     reason = _not_dense(spec, offers)
     if reason:
-        return (first_order,), (f"solver: adam, as {reason}",)
+        return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     exact = Stage(specs.LevenbergMarquardt(terms="pixel", tolerance=0.01), steps=40, enough_psnr_db=IN_RANGE_DB)
+    wide = Stage(
+        specs.Adam(), None if spec.budget.seconds is not None else WIDE_STEPS, joined_by=specs.Halving(rung=25)
+    )
     why = (
         "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made",
-        f"then adam on all terms, for pictures that are not within {IN_RANGE_DB:g} dB by then",
+        f"then adam on all terms from {specs.Halving().count} starts of which the worse half goes at each rung, "
+        f"for pictures that are not within {IN_RANGE_DB:g} dB by then",
     )
-    return (exact, first_order), why
+    return (exact, wide), why
 
 
 def _not_dense(spec: specs.JobSpec, offers: Offers) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,7 +83,7 @@ def train_encoder(
                 if stopped:
                     trainer.save(folder)
                     break
-            card = publish(trainer, folder, _command())
+            card = publish(trainer, folder, _command(generator, space, minutes, setting or [], perceptual))
         if as_json:
             print_json(card.to_json())
         elif not quiet:
@@ -96,9 +95,12 @@ def train_encoder(
             raise typer.Exit(130)
 
 
-def _command() -> str:
-    """What was typed, without the path of the program."""
-    return shlex.join(["latent-inv", *sys.argv[1:]])
+def _command(generator: str, space: str, minutes: float, settings: list[str], perceptual: str) -> str:
+    """What makes the same encoder again: of what was typed, whatever decides it, and no folder of this machine."""
+    words = ["latent-inv", "train-encoder", "--generator", generator, "--minutes", f"{minutes:g}"]
+    words += ["--space", space] if space else []
+    words += ["--perceptual", perceptual] if perceptual != "stlpips-alex" else []
+    return shlex.join([*words, *(word for text in settings for word in ("--set", text))])
 
 
 def _bar(quiet: bool, minutes: float) -> Any:

@@ -222,6 +222,10 @@ class Engine:
         state = run.job.stages[row.stage].solver.init(latents, solver_key(run.job, row.index))
         self._store.put(member, replace(owned, latents=latents, state=state))
         self._schedule(run, row)
+        for other in run.rows:
+            if other.sleeping and other.stage == row.stage:
+                other.wake(row)
+                self._schedule(run, other)
 
     def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, latents: dict[str, torch.Tensor]) -> None:
         """A start with a zero gradient goes nowhere: move it, a little further each time."""
@@ -232,7 +236,7 @@ class Engine:
         run.warn("the gradient at the start was zero; the start was moved by a small random step")
 
     def _after_step(self, run: JobRun, row: Row) -> None:
-        at_rung = any(row.step == step for step, _ in run.job.rungs)
+        at_rung = any(row.step - row.stage_step == step for step, _ in run.job.stages[row.stage].rungs)
         row.step += 1
         row.waiting = row.active and at_rung and len(run.rows) > 1
         if not row.active or row.waiting:
@@ -252,7 +256,9 @@ class Engine:
         waiting = [row for row in active if row.waiting]
         if not waiting or len(waiting) < len(active):
             return
-        keep = min(count for step, count in run.job.rungs if step < waiting[0].step)
+        first = waiting[0]
+        rungs = run.job.stages[first.stage].rungs
+        keep = min(count for step, count in rungs if step < first.step - first.stage_step)
         ranked = sorted(waiting, key=lambda row: (row.best_loss, row.index))
         for place, row in enumerate(ranked):
             row.waiting = False

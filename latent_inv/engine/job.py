@@ -37,7 +37,7 @@ class JobRun:
         self, job_id: str, job: Job, placement: Placement, admitted: float, clock: Callable[[], float]
     ) -> None:
         self.job_id, self.job, self.placement = job_id, job, placement
-        self.rows = [Row(index) for index in range(len(job.starts))]
+        self.rows = [Row(index, stage=stage, sleeping=stage > 0) for index, stage in enumerate(job.entries)]
         self.warnings = list(job.warnings)
         self.seconds_before = 0.0  # spent before a checkpoint from which this run goes on
         self._admitted, self._clock = admitted, clock

@@ -51,6 +51,7 @@ class Row:
         step: how many steps were made; the next evaluation is of the iterate after them.
         waiting: at a rung, until the other rows of the job are there.
         dropped: lost at a rung; has no part in the result.
+        sleeping: begins only when another row gets to its stage.
         stage: which of the job's stages it is in; `stage_step` and `stage_seconds`: when that began.
     """
 
@@ -68,6 +69,7 @@ class Row:
     moves: int = 0
     waiting: bool = False
     dropped: bool = False
+    sleeping: bool = False
     outcome: Outcome | None = None
     message: str = ""
     stride: int = 1
@@ -76,7 +78,13 @@ class Row:
     @property
     def active(self) -> bool:
         """Does it still take steps?"""
-        return self.outcome is None and not self.dropped
+        return self.outcome is None and not self.dropped and not self.sleeping
+
+    def wake(self, other: Row) -> None:
+        """Begin beside `other`, which is about to enter this row's stage."""
+        self.sleeping = False
+        self.step = self.stage_step = self.improved_step = other.stage_step
+        self.stage_seconds = other.stage_seconds
 
     def end(self, outcome: Outcome, detail: str = "") -> None:
         """Stop here."""

@@ -74,7 +74,9 @@ class Damped(Solver[S]):
     ) -> tuple[dict[str, Tensor], Tree]:
         evaluation, point = evaluate(latents), joined(latents)
         accepted, judged = _judge(point, evaluation, state)
-        changed = {**judged, **self.direction(evaluation, accepted, judged)}
+        # A row at the floor ends here, so nothing is modelled there any more.
+        going_on = accepted & (judged["squares"] > judged["floor"])
+        changed = {**judged, **self.direction(evaluation, going_on, judged)}
         proposal = changed["base"] + changed["step"]
         return parted(proposal, latents), {**changed, "proposal": proposal}
 
