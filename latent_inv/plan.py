@@ -157,22 +157,23 @@ def _stage_text(stage: policy.Stage) -> str:
 
 def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float, float]]:
     """(seconds of a call, calls) of each stage."""
-    left, found = job.limit, []
+    done, found = 0, []
     for index, stage in enumerate(job.stages):
-        steps = left if stage.steps is None else min(left, stage.steps)
-        left -= steps
-        calls = _calls(job, steps) if index == 0 else steps + 1.0
+        last = job.limit if stage.steps is None else min(job.limit, done + stage.steps)
+        calls = _calls(job, last) - (_calls(job, done) if index else 0)
         found.append((_time_steps(job, stage, synchronise), calls))
+        done = last
     return found
 
 
-def _calls(job: Job, limit: int) -> float:
-    """Calls of a lane until the end: every row each step, but only the best ones after a rung."""
-    lanes = -(-len(job.starts) // job.width)
-    if not job.rungs:
-        return lanes * (limit + 1.0)
-    step, keep = job.rungs[-1]
-    return lanes * (step + 1.0) + -(-keep // job.width) * max(0, limit - step)
+def _calls(job: Job, last: int) -> float:
+    """Calls until every row is scored at step `last`: all rows each step, but only the best ones after a rung."""
+    calls, rows, first = 0.0, len(job.starts), 0
+    for step, keep in (*job.rungs, (last, 0)):
+        lanes, until = -(-rows // job.width), min(step, last) + 1
+        calls += lanes * max(0, until - first)
+        first, rows = max(first, until), keep
+    return calls
 
 
 def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:
