@@ -157,24 +157,24 @@ def _stage_text(stage: policy.Stage) -> str:
 
 def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float, float]]:
     """(seconds of a call, calls) of each stage."""
-    left, found = job.limit, []
+    done, rows, found = 0, 0, []
     for index, stage in enumerate(job.stages):
-        steps = left if stage.steps is None else min(left, stage.steps)
-        left -= steps
-        rows = job.entries.count(index) + (index > 0)
-        calls = _calls(rows, stage.rungs, job.width, steps)
+        last = job.limit if stage.steps is None else min(job.limit, done + stage.steps)
+        # The start is scored too, once.
+        calls, rows = _calls(rows + job.entries.count(index), stage.rungs, job.width, last - done + (index == 0))
         found.append((_time_steps(job, stage, synchronise), calls))
+        done = last
     return found
 
 
-def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, limit: int) -> float:
-    """Calls of a lane until the end: every row each step, but only the best ones after a rung."""
-    calls, done = 0.0, -1
-    for step, keep in (*rungs, (limit, 1)):
-        until = min(step, limit)
+def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, evaluations: int) -> tuple[float, int]:
+    """(calls, rows that are left) of a stage: all rows are scored so many times, but only the best ones after a rung."""
+    calls, done = 0.0, 0
+    for step, keep in (*rungs, (evaluations, rows)):
+        until = max(done, min(step + 1, evaluations))
         calls += -(-rows // width) * (until - done)
         rows, done = min(rows, keep), until
-    return calls
+    return calls, rows
 
 
 def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:

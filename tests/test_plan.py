@@ -11,13 +11,26 @@ import pytest
 import latent_inv
 from latent_inv.errors import LatentInvError
 from latent_inv.plan import plan
-from latent_inv.spec import Adam, BestOf, Budget, LatentPrior, LevenbergMarquardt, Pixel, PriorMean, Seeds
+from latent_inv.spec import (
+    Adam,
+    Auto,
+    BestOf,
+    Budget,
+    Halving,
+    LatentPrior,
+    LevenbergMarquardt,
+    Pixel,
+    PriorMean,
+    Seeds,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 
 
 def made(**settings: Any) -> Any:
-    return plan(PICTURE, device="cpu", **{"losses": (Pixel(),), **settings})
+    """Of a named solver and start, if nothing else is said."""
+    named: dict[str, Any] = {"losses": (Pixel(),), "solver": Adam(), "initialiser": Seeds()}
+    return plan(PICTURE, device="cpu", **{**named, **settings})
 
 
 def test_it_says_what_is_done() -> None:
@@ -48,11 +61,13 @@ def test_it_is_plain() -> None:
         ({"budget": Budget(steps=10), "initialiser": Seeds(count=5), "lane_width": 4}, 2 * 11),
         ({"budget": Budget(steps=10), "initialiser": BestOf(count=5)}, 5 + 10),
         ({"budget": Budget(steps=0), "initialiser": PriorMean()}, 1),
+        ({"budget": Budget(steps=30), "initialiser": Halving(count=4, rung=10)}, 4 * 11 + 2 * 10 + 10),
+        ({"budget": Budget(steps=5), "initialiser": Halving(count=4, rung=10)}, 4 * 6),
     ],
 )
 def test_seconds_are_those_of_all_calls(settings: dict[str, Any], calls: int) -> None:
     planned = made(**settings)
-    assert planned.seconds == pytest.approx(planned.step_ms / 1000 * calls)
+    assert planned.seconds == pytest.approx(planned.step_ms[0] / 1000 * calls)
 
 
 def test_seconds_are_at_most_the_budget() -> None:
@@ -72,14 +87,15 @@ def test_memory_counts_parameters_rows_and_the_graph() -> None:
 def test_a_step_with_a_jacobian_counts_it() -> None:
     """100 columns cost ten times what an evaluation does; 100 × 12 388 numbers are 4.96 MB."""
     plain, second = made(), made(solver=LevenbergMarquardt())
-    assert second.step_ms > 3 * plain.step_ms
+    assert second.step_ms[0] > 3 * plain.step_ms[0]
     assert second.memory_mb - plain.memory_mb == pytest.approx(100 * (3 * 64 * 64 + 100) * 4 / 1e6, rel=0.1)
 
 
 def test_a_plan_leaves_no_trace_in_the_result() -> None:
-    before = latent_inv.invert(PICTURE, losses=Pixel(), steps=2)
+    chosen: dict[str, Any] = {"losses": Pixel(), "solver": Adam(), "initialiser": Seeds(), "steps": 2}
+    before = latent_inv.invert(PICTURE, **chosen)
     made()
-    after = latent_inv.invert(PICTURE, losses=Pixel(), steps=2)
+    after = latent_inv.invert(PICTURE, **chosen)
     assert np.array_equal(before.latents["z"], after.latents["z"])
 
 
@@ -116,3 +132,48 @@ def test_weights_that_are_not_here_are_named(monkeypatch: pytest.MonkeyPatch, tm
     assert 20 < planned.fetch_mb < 30
     unknown = made(perceptual="lpips-squeeze")
     assert "squeezenet1_1" in unknown.describe()
+
+
+# ---- what is left to the policy ----------------------------------------------------------------------
+
+AUTO: dict[str, Any] = {"solver": Auto(), "initialiser": Auto()}
+
+
+def test_what_the_policy_takes_is_said_with_its_reasons() -> None:
+    """Few latents and squared pixels: second order, then Adam; a step of each is timed."""
+    planned = made(**AUTO, budget=Budget(steps=50))
+    assert [text.split("(")[0] for text in planned.solver.split(", then ")] == ["LevenbergMarquardt", "Adam"]
+    assert planned.start.startswith("BestOf(")
+    assert planned.rows == BestOf().count
+    assert len(planned.step_ms) == 2
+    assert planned.why
+    for reason in planned.why:
+        assert reason in planned.describe()
+    done = latent_inv.invert(PICTURE, losses=(Pixel(),), steps=2)
+    assert list(planned.why) == done.picked["why"]
+
+
+def test_what_the_policy_takes_is_said_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    here = made(**AUTO)
+    monkeypatch.setenv("LATENT_INV_OFFLINE", "1")
+    monkeypatch.setenv("LATENT_INV_CACHE", str(tmp_path))
+    planned = made(**AUTO)
+    assert planned.fetch
+    assert (planned.solver, planned.start, planned.rows, planned.steps, planned.why) == (
+        here.solver,
+        here.start,
+        here.rows,
+        here.steps,
+        here.why,
+    )
+
+
+def test_a_plan_with_stages_counts_no_call_twice() -> None:
+    """The first stage takes 40 steps at most, the second what is left."""
+    short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=100))
+    assert short.seconds == pytest.approx(short.step_ms[0] / 1000 * (BestOf().count + 30))
+    first, second = (duration / 1000 for duration in long.step_ms)
+    assert long.seconds == pytest.approx(first * (BestOf().count + 40) + second * 60)
+    many = made(solver=Auto(), initialiser=Seeds(count=3), budget=Budget(steps=100))
+    first, second = (duration / 1000 for duration in many.step_ms)
+    assert many.seconds == pytest.approx(3 * (first * 41 + second * 60))

@@ -127,7 +127,10 @@ def test_components_are_values(kind: type[Settings]) -> None:
 
 
 def test_a_name_means_one_class() -> None:
-    assert len(set(COMPONENTS)) == len(COMPONENTS)
+    """But for `auto`, which leaves solver or start to the policy."""
+    named = [kind for kind in COMPONENTS if kind is not specs.Auto]
+    assert len(set(named)) == len(named)
+    assert {name for name, table in TABLES.items() if specs.Auto in table.values()} == {"solver", "initialiser"}
 
 
 # ---- whole requests ------------------------------------------------------------------------------

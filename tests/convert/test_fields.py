@@ -48,7 +48,12 @@ DIFFERENT: dict[type, dict[str, tuple[str, ...]]] = {
     specs.JobSpec: {"picture": ("image", "weight")},
     specs.EncodeSpec: {"picture": ("image",)},
     results.Progress: {"job_id": (), "sequence": ()},
-    results.JobResult: {"target": ("target", "target_weight"), "settings": ("settings_json",), "files": ()},
+    results.JobResult: {
+        "target": ("target", "target_weight"),
+        "settings": ("settings_json",),
+        "picked": ("picked_json",),
+        "files": (),
+    },
     results.GeneratorInfo: {"size": ("height", "width")},
 }
 

@@ -69,9 +69,8 @@ def test_normal_equations_are_those_of_finite_differences(terms: str, masked: bo
     weight[:, :9] = 0
     picture = make_picture(32, 32, weight=weight if masked else None)
     made = built(losses=TERMS[terms], dtype="float64", picture=picture)
-    made = replace(made, objective=replace(made.objective, tangent_chunk=chunk))
     point, constants = lane(made, 3)
-    found = evaluate(made.objective, point, constants, "normal_equations")
+    found = evaluate(replace(made.objective, tangent_chunk=chunk), point, constants, "normal_equations")
     assert found.normal is not None
     normal = found.normal(torch.tensor([True, False, True]))
     with torch.no_grad():

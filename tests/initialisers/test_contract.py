@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from latent_inv import spec
-from latent_inv.errors import InputError, LatentsError
+from latent_inv.errors import InputError, LatentsError, UnsupportedError
 from latent_inv.initialisers import INITIALISERS
 from latent_inv.seeding import stream
 from latent_inv.settings import Settings
@@ -31,8 +32,18 @@ def settings_of(kind: type[Settings], space: LatentSpace, size: tuple[int, int])
     return kind()
 
 
-def starts(settings: Settings, space: LatentSpace, size: tuple[int, int], seed: int = 3) -> list[dict[str, Any]]:
-    return INITIALISERS[type(settings)](settings).starts(space, size, lambda row: stream(seed, "start", row))
+def starts(
+    settings: Settings, space: LatentSpace, size: tuple[int, int], seed: int = 3, *, encoder: bool = True
+) -> list[dict[str, Any]]:
+    """With a stand-in for the encoder: it answers with a draw of its own, moved by what it was asked."""
+
+    def encode(passes: int, fixed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert set(fixed) == set(space.parts) - set(space.searched)
+        drawn = space.sample(size, stream(77, "encoded", passes))
+        return {name: drawn[name] for name in space.searched}
+
+    initialiser = INITIALISERS[type(settings)](settings)
+    return initialiser.starts(space, size, lambda row: stream(seed, "start", row), encode if encoder else None)
 
 
 @pytest.mark.parametrize("where", SPACES)
@@ -103,6 +114,47 @@ def test_seeds_and_best_of_draw_the_same_rows() -> None:
 def test_best_of_goes_on_with_one_at_once() -> None:
     assert INITIALISERS[spec.BestOf](spec.BestOf()).rungs == ((0, 1),)
     assert INITIALISERS[spec.Seeds](spec.Seeds(count=9)).rungs == ()
+
+
+def test_an_encoder_is_asked_for_so_many_passes_and_fixed_parts_are_drawn() -> None:
+    space, size = SPACES["toy, class fixed"]
+    for passes in (1, 5):
+        (start,) = starts(spec.Encoder(passes=passes), space, size)
+        assert torch.equal(start["code"], space.sample(size, stream(77, "encoded", passes))["code"])
+        assert torch.equal(start["class"], space.sample(size, stream(3, "start", 0))["class"])
+
+
+@pytest.mark.parametrize("where", SPACES)
+def test_without_an_encoder_its_start_is_refused(where: str) -> None:
+    space, size = SPACES[where]
+    with pytest.raises(UnsupportedError, match="latent-inv train-encoder") as caught:
+        starts(spec.Encoder(), space, size, encoder=False)
+    assert caught.value.field == "initialiser"
+
+
+def test_one_start_of_halving_is_the_encoders_where_there_is_one() -> None:
+    space, size = SPACES["smooth"]
+    (encoded,) = starts(spec.Encoder(), space, size)
+    with_one, without = (starts(spec.Halving(count=4), space, size, encoder=has) for has in (True, False))
+    draws = starts(spec.Seeds(count=4), space, size)
+    assert torch.equal(with_one[0]["z"], encoded["z"])
+    for found, first in ((with_one, 1), (without, 0)):
+        for row in range(first, 4):
+            assert torch.equal(found[row]["z"], draws[row]["z"])
+
+
+@pytest.mark.parametrize(
+    ("count", "rung", "expected"),
+    [
+        (8, 10, ((10, 4), (20, 2), (40, 1))),
+        (5, 3, ((3, 3), (6, 2), (12, 1))),
+        (2, 7, ((7, 1),)),
+        (4, 0, ((0, 2), (1, 1))),
+        (8, 0, ((0, 4), (1, 2), (2, 1))),
+    ],
+)
+def test_halving_drops_the_worse_half_at_each_rung(count: int, rung: int, expected: Any) -> None:
+    assert INITIALISERS[spec.Halving](spec.Halving(count=count, rung=rung)).rungs == expected
 
 
 def test_the_mean_is_of_searched_parts_and_a_draw_of_the_rest() -> None:
