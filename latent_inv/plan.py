@@ -168,12 +168,12 @@ def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float,
 
 
 def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, evaluations: int) -> tuple[float, int]:
-    """(calls, rows that are left) of a stage: all rows are scored so many times, but only the best ones after a rung."""
+    """(calls, rows that are left) of a stage: rows are scored so many times, only the best ones after a rung."""
     calls, done = 0.0, 0
     for step, keep in (*rungs, (evaluations, rows)):
         until = max(done, min(step + 1, evaluations))
         calls += -(-rows // width) * (until - done)
-        rows, done = min(rows, keep), until
+        rows, done = min(rows, keep) if step < evaluations else rows, until
     return calls, rows
 
 

@@ -174,6 +174,8 @@ def show(result: JobResult, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from latent_inv.report.views import typicality_text
+
     table = Table(box=None, show_header=False, pad_edge=False)
     lpips = "" if result.metrics.lpips is None else f"{result.metrics.lpips:.4f}  ({result.perceptual})"
     lines = (
@@ -181,6 +183,8 @@ def show(result: JobResult, folder: Path) -> None:
         ("PSNR", f"{result.metrics.psnr_db:.2f} dB"),
         ("LPIPS", lpips),
         ("steps", f"{result.steps}, best after {result.best_step}, {result.seconds:.1f} s"),
+        *(("picked", str(reason)) for reason in result.picked.get("why", ())),
+        *(("typicality", f"{part}: {typicality_text(share)}") for part, share in result.typicality.items()),
         *(("note", warning) for warning in result.warnings),
         ("latents", str(folder / result.files["latents"])),
         ("look at", str(folder / result.files["page"])),

@@ -112,12 +112,20 @@ def _run_rows(result: JobResult) -> list[tuple[str, str]]:
         ("weights sha256", result.weights_sha256),
         ("perceptual metric", result.perceptual),
         ("its weights sha256", result.perceptual_sha256),
+        *(("picked", str(reason)) for reason in result.picked.get("why", ())),
+        *((f"typicality of {part}", typicality_text(share)) for part, share in result.typicality.items()),
         ("seed", str(result.seed)),
         ("device, number format", f"{result.device}, {result.dtype}"),
         ("lane width", str(result.lane_width)),
         ("budget", result.budget),
         ("picture", f"{result.image.shape[2]} × {result.image.shape[1]} pixels"),
     ]
+
+
+def typicality_text(share: float) -> str:
+    """How typical latents are of their prior, for a person."""
+    far = ", far out: edits are less to be trusted" if share > 0.999 else ""
+    return f"{share:.1%} of the prior's draws lie nearer to its mean{far}"
 
 
 def settings_rows(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
