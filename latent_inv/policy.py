@@ -19,6 +19,8 @@ MAX_JACOBIAN_BYTES = 2**30
 IN_RANGE_DB = 26.0
 #: steps of the search among several starts, for pictures that the generator cannot make exactly
 WIDE_STEPS = 300
+#: with less time than this, several starts would take it from each other
+WIDE_SECONDS = 20.0
 #: steps of a solver without a gradient, which needs one candidate a step
 GRADIENT_FREE_STEPS = 5000
 
@@ -112,13 +114,14 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     # An encoder starts near, so the first step may be bold; smaller damping left one of twelve behind.
     bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=10, tolerance=0.01)
     exact = Stage(bold, steps=40, enough_psnr_db=IN_RANGE_DB)
-    wide = Stage(
-        specs.Adam(), None if spec.budget.seconds is not None else WIDE_STEPS, joined_by=specs.Halving(rung=25)
-    )
+    seconds = spec.budget.seconds
+    hurried = seconds is not None and seconds < WIDE_SECONDS
+    joining = None if hurried else specs.Halving(rung=25)
+    wide = Stage(specs.Adam(), WIDE_STEPS if seconds is None else None, joined_by=joining)
+    starts = "one start, as there is little time" if joining is None else f"{joining.count} starts, halved at each rung"
     why = (
         "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made",
-        f"then adam on all terms from {specs.Halving().count} starts of which the worse half goes at each rung, "
-        f"for pictures that are not within {IN_RANGE_DB:g} dB by then",
+        f"then adam on all terms from {starts}, for pictures that are not within {IN_RANGE_DB:g} dB by then",
     )
     return (exact, wide), why
 
