@@ -102,4 +102,4 @@ def test_every_command_is_in_the_table() -> None:
     from latent_inv.cli import app
 
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert [name for name in names if f"`latent-inv {name}" not in README] == []
+    assert [name for name in names if f"`latent-inv {name.replace('_', '-')}" not in README] == []

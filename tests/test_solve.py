@@ -71,7 +71,8 @@ def test_twice_is_bit_equal(png: bytes, result: JobResult) -> None:
     assert same(again, result)
     assert np.array_equal(again.image, result.image)
     assert [step.loss for step in again.history] == [step.loss for step in result.history]
-    assert not same(latent_inv.invert(png, steps=3, seed=8), result)
+    first, other = (latent_inv.invert(png, steps=3, seed=seed, initialiser=latent_inv.Seeds()) for seed in (7, 8))
+    assert not same(first, other)
 
 
 def every_form(png: bytes, folder: Path) -> Iterator[tuple[str, Any, Any]]:

@@ -21,7 +21,7 @@ from latent_inv.engine.remote import ThreadEngine
 from latent_inv.errors import InputError, InternalError, SpecError, UnavailableError, UnsupportedError
 from latent_inv.images import encode_png, load
 from latent_inv.result import Preview, Progress
-from latent_inv.spec import Adam, Budget, JobSpec, Pixel, Reporting, Seeds
+from latent_inv.spec import Adam, Budget, Encoder, JobSpec, Pixel, Reporting, Seeds
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
 from latent_inv_server.testing import running_server
@@ -204,7 +204,8 @@ def test_errors_of_the_real_engine_name_the_argument() -> None:
         "space": {"space": "w"},
         "crop": {"crop": (0, 0, 99, 99)},
         "initialiser.latents": {"start": {"w": np.zeros((1, 12), np.float32)}},
-        "solver": {"generator": "frozen"},
+        "solver": {"generator": "frozen", "solver": Adam()},
+        "initialiser": {"initialiser": Encoder()},
     }
 
     async def scenario(_: Application, client: AsyncClient) -> None:

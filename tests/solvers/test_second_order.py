@@ -167,7 +167,8 @@ def test_a_jacobian_is_made_only_where_a_step_was_taken() -> None:
     for _ in range(30):
         before = state["squares"].clone()
         latents, state = solver.step(latents, problem, state, torch.zeros(2))
-        accepted.append(int((state["squares"] < before).sum()))
+        # A row at the rounding floor ends there, and needs no model.
+        accepted.append(int(((state["squares"] < before) & (state["squares"] > state["floor"])).sum()))
     assert problem.jacobians == sum(accepted)
     assert set(accepted) == {0, 1, 2}
 
