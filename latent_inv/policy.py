@@ -17,12 +17,15 @@ MAX_DENSE_LATENTS = 1024
 MAX_JACOBIAN_BYTES = 2**30
 #: PSNR above which a picture counts as one that the generator can make, as it came through a file
 IN_RANGE_DB = 26.0
-#: steps of the search among several starts, for pictures that the generator cannot make exactly
-WIDE_STEPS = 300
+#: starts and steps of the search for pictures that the generator cannot make exactly, and steps that finish it
+WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
 #: with less time than this, several starts would take it from each other
 WIDE_SECONDS = 20.0
 #: steps of a solver without a gradient, which needs one candidate a step
 GRADIENT_FREE_STEPS = 5000
+
+
+_EXACT = "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made"
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,18 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
     exact = Stage(bold, steps=40, enough_psnr_db=IN_RANGE_DB if data_only else None)
     seconds = spec.budget.seconds
-    hurried = seconds is not None and seconds < WIDE_SECONDS
-    joining = None if hurried else specs.Halving(rung=25)
-    wide = Stage(specs.Adam(), WIDE_STEPS if seconds is None else None, joined_by=joining)
-    starts = "one start, as there is little time" if joining is None else f"{joining.count} starts, halved at each rung"
-    why = (
-        "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made",
-        f"then adam on all terms from {starts}, for pictures that are not within {IN_RANGE_DB:g} dB by then",
+    if seconds is not None and seconds < WIDE_SECONDS:
+        last = f"then adam on all terms, for pictures that are not within {IN_RANGE_DB:g} dB by then"
+        return (exact, Stage(specs.Adam())), (_EXACT, last)
+    joining = specs.Halving(count=WIDE_STARTS, rung=25)
+    wide = Stage(specs.Adam(), WIDE_STEPS, joined_by=joining)
+    # A picture of the generator that the first attempt missed is found from the best of many; any other is finished.
+    polish = Stage(specs.LBFGS(), None if seconds is not None else POLISH_STEPS)
+    last = (
+        f"then, for pictures that are not within {IN_RANGE_DB:g} dB by then, adam on all terms from {joining.count} "
+        "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
-    return (exact, wide), why
+    return (exact, wide, exact, polish), (_EXACT, last)
 
 
 def _not_dense(spec: specs.JobSpec, offers: Offers) -> str:

@@ -140,12 +140,17 @@ AUTO: dict[str, Any] = {"solver": Auto(), "initialiser": Auto()}
 
 
 def test_what_the_policy_takes_is_said_with_its_reasons() -> None:
-    """Few latents and squared pixels: second order, then Adam; a step of each is timed."""
+    """Few latents and squared pixels: second order, then a wide search; a step of each stage is timed."""
     planned = made(**AUTO, budget=Budget(steps=50))
-    assert [text.split("(")[0] for text in planned.solver.split(", then ")] == ["LevenbergMarquardt", "Adam"]
+    assert [text.split("(")[0] for text in planned.solver.split(", then ")] == [
+        "LevenbergMarquardt",
+        "Adam",
+        "LevenbergMarquardt",
+        "LBFGS",
+    ]
     assert planned.start.startswith("Encoder(")
     assert planned.rows == 1
-    assert len(planned.step_ms) == 2
+    assert len(planned.step_ms) == 4
     assert planned.why
     for reason in planned.why:
         assert reason in planned.describe()
@@ -169,11 +174,11 @@ def test_what_the_policy_takes_is_said_without_weights(monkeypatch: pytest.Monke
 
 
 def test_a_plan_with_stages_counts_no_call_twice() -> None:
-    """The first stage takes 40 steps at most, the second what is left: 8 rows, 4 after step 25, 2 after step 50."""
+    """The first stage takes 40 steps at most, the second what is left: 12 rows, 6 after step 25, 3 after step 50."""
     short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=100))
     assert short.seconds == pytest.approx(short.step_ms[0] / 1000 * 31)
-    first, second = (duration / 1000 for duration in long.step_ms)
-    assert long.seconds == pytest.approx(first * 41 + second * (26 * 8 + 25 * 4 + 9 * 2))
+    first, second, *_ = (duration / 1000 for duration in long.step_ms)
+    assert long.seconds == pytest.approx(first * 41 + second * (26 * 12 + 25 * 6 + 9 * 3))
     many = made(solver=Auto(), initialiser=Seeds(count=3), budget=Budget(steps=100))
-    first, second = (duration / 1000 for duration in many.step_ms)
+    first, second, *_ = (duration / 1000 for duration in many.step_ms)
     assert many.seconds == pytest.approx(3 * (first * 41 + second * 60))
