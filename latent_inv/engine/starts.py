@@ -8,10 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from latent_inv.build import Job, split
+from latent_inv.build import Catalogue, Job, build_job, split
 from latent_inv.seeding import key, stream
+from latent_inv.spec import JobSpec
 
-from .batch import RowTensors
+from .batch import LaneBatch, RowTensors
 from .run import MAX_MOVES, Row
 
 
@@ -38,6 +39,16 @@ def moved_start(job: Job, row: Row, latents: Mapping[str, Tensor]) -> dict[str, 
         draw = prior.sample(shape, noise)[None].to(start)
         moved[name] = start + 0.1 * row.moves * (draw - prior.mean(shape)[None].to(start))
     return space.retract(moved)
+
+
+def warm_up(spec: JobSpec, catalogue: Catalogue) -> None:
+    """Take a first step of such a job and forget it: the first call of a kernel takes seconds that are no job's.
+
+    Raises:
+        LatentInvError: as when it is submitted.
+    """
+    job = build_job(spec, catalogue)
+    LaneBatch(job.stages[0], first_tensors(job)[:1], job.width).advance([0.0])
 
 
 def solver_key(job: Job, row: int) -> Tensor:
