@@ -24,7 +24,7 @@ from latent_inv.client import Client
 from latent_inv.errors import LatentInvError, UnavailableError
 from latent_inv.images import encode_png, load
 from latent_inv.result import JobResult
-from latent_inv.spec import BestOf, Budget
+from latent_inv.spec import Budget
 
 #: the face in skimage.data.astronaut() (public domain, NASA): left, top, right, bottom
 PHOTO_CROP = (160, 40, 290, 170)
@@ -35,7 +35,7 @@ console = Console(highlight=False)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
-    parser.add_argument("--steps", type=int, default=200, help="steps for each picture")
+    parser.add_argument("--steps", type=int, help="most steps a picture; default: what it needs")
     parser.add_argument("--seed", type=int, default=29, help="seed of the in-range sample")
     arguments = parser.parse_args()
     try:
@@ -118,7 +118,6 @@ def invert(client: Client, name: str, picture: bytes, crop: Any, arguments: argp
         result = client.invert(
             picture,
             crop=crop,
-            initialiser=BestOf(count=8),
             budget=Budget(steps=arguments.steps),
             on_progress=on_step,
         )
