@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import gc
+import os
 import threading
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_nothing_grows() -> None:
                 await cycle(application, client)
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
             # The loop's pool may still start the threads that it is allowed to have; one a cycle would be far more.
-            assert threading.active_count() <= threads + min(32, (os.cpu_count() or 1) + 4)
+            assert threading.active_count() <= threads + min(12, (os.cpu_count() or 1) + 4)
             assert open_files() <= files
             assert not engine._live
             assert not engine._replies
