@@ -168,8 +168,8 @@ ASSETS: dict[str, Asset] = {
     "faces-encoder": Asset(
         name="faces-encoder",
         source=PackageData("latent_inv", "encoders/weights/faces.safetensors"),
-        sha256="9bfab39d37041e4f1edb636f9d29cf67bdb6d07373573f86e4878214f7fae487",
-        size=5_010_188,
+        sha256="c03c57ef69ef0cee7e04888c12723c1db2cb62545ac7a28e146acf58968f1be2",
+        size=5010144,
         licence_package="part of this package, made by latent-inv train-encoder from what the generator faces makes",
         licence_data="inherits what holds for the generator faces",
         licence_unknown="whether the terms of the generator's data reach what is trained on its outputs",

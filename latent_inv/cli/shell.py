@@ -20,6 +20,7 @@ from latent_inv.errors import (
     LimitError,
     NotFoundError,
     UnavailableError,
+    UnsupportedError,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 EXIT_CODES: tuple[tuple[type[LatentInvError], int], ...] = (
     (InputError, 2),
     (NotFoundError, 2),
+    (UnsupportedError, 2),
     (AssetError, 3),
     (UnavailableError, 4),
     (LimitError, 4),
