@@ -204,7 +204,7 @@ def test_errors_of_the_real_engine_name_the_argument() -> None:
         "space": {"space": "w"},
         "crop": {"crop": (0, 0, 99, 99)},
         "initialiser.latents": {"start": {"w": np.zeros((1, 12), np.float32)}},
-        "solver": {"generator": "frozen"},
+        "solver": {"generator": "frozen", "solver": Adam()},
     }
 
     async def scenario(_: Application, client: AsyncClient) -> None:

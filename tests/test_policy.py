@@ -1,0 +1,196 @@
+"""The policy `auto`: every way it can go, and that it leaves alone what is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from latent_inv import policy, spec
+from latent_inv.build import pick_for
+from latent_inv.policy import Offers, Picked, Stage, pick
+from latent_inv.settings import Settings
+from tests.conftest import make_picture
+from tests.toy import TOYS
+
+#: few latents, all derivatives, no encoder
+DENSE = Offers(encoder=False, differentiable=True, forward_mode=True, latents=100, pixels=3 * 64 * 64)
+PICTURE = make_picture(32, 32)
+
+
+def picked(offers: Offers = DENSE, **settings: Any) -> Picked:
+    return pick(spec.JobSpec(picture=PICTURE, **settings), offers)
+
+
+def solvers(found: Picked) -> list[type[Settings]]:
+    return [type(stage.solver) for stage in found.stages]
+
+
+def said(found: Picked, about: str) -> str:
+    """What is said of "start" or "solver"."""
+    return "\n".join(reason for reason in found.why if reason.startswith(f"{about}: "))
+
+
+# ---- starts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "start", "reason"),
+    [
+        ({"encoder": True}, spec.Encoder(), "has an encoder"),
+        ({"encoder": True, "differentiable": False}, spec.Encoder(), "has an encoder"),
+        ({}, spec.BestOf(), "no encoder"),
+        ({"differentiable": False}, spec.Seeds(), "one draw"),
+    ],
+)
+def test_the_start_is_what_the_generator_offers(changed: dict[str, Any], start: Settings, reason: str) -> None:
+    found = picked(replace(DENSE, **changed))
+    assert found.initialiser == start
+    assert reason in said(found, "start")
+
+
+# ---- solvers -------------------------------------------------------------------------------------
+
+
+def test_few_latents_and_squared_pixels_get_second_order_and_then_adam() -> None:
+    found = picked()
+    assert solvers(found) == [spec.LevenbergMarquardt, spec.Adam]
+    exact, rest = found.stages
+    assert exact.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
+    assert exact.steps is not None
+    assert exact.enough_psnr_db == policy.IN_RANGE_DB
+    assert rest == Stage(spec.Adam())
+    assert "levenberg_marquardt" in said(found, "solver")
+    assert any("adam" in reason and f"{policy.IN_RANGE_DB:g} dB" in reason for reason in found.why)
+
+
+JACOBIAN = policy.MAX_JACOBIAN_BYTES
+#: the most pixels with 1000 latents of 4 bytes
+MOST_PIXELS = JACOBIAN // 4000 - 1000
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "reason"),
+    [
+        ({}, {"losses": (spec.Pixel(kind="l1"), spec.Perceptual())}, "sum of squares"),
+        ({}, {"losses": (spec.Pixel(kind="huber"),)}, "sum of squares"),
+        ({}, {"losses": (spec.Perceptual(),)}, "sum of squares"),
+        ({}, {"losses": (spec.Pixel(weight=0), spec.Perceptual())}, "sum of squares"),
+        ({"forward_mode": False}, {}, "no forward mode"),
+        ({"latents": policy.MAX_DENSE_LATENTS + 1}, {}, f"{policy.MAX_DENSE_LATENTS + 1} latents"),
+        ({"latents": 1000, "pixels": MOST_PIXELS + 1}, {}, f"{JACOBIAN // 2**20} MiB"),
+        ({"latents": 1000, "pixels": MOST_PIXELS, "number_bytes": 8}, {}, "2047 MiB"),
+    ],
+)
+def test_adam_alone_where_second_order_cannot_be(
+    changed: dict[str, Any], settings: dict[str, Any], reason: str
+) -> None:
+    found = picked(replace(DENSE, **changed), **settings)
+    assert found.stages == (Stage(spec.Adam()),)
+    assert "adam" in said(found, "solver")
+    assert reason in said(found, "solver")
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings"),
+    [
+        ({"latents": policy.MAX_DENSE_LATENTS}, {}),
+        ({"latents": 1000, "pixels": MOST_PIXELS}, {}),
+        ({}, {"losses": (spec.Perceptual(), spec.TotalVariation(), spec.Pixel(weight=0.01))}),
+    ],
+)
+def test_second_order_up_to_its_limits(changed: dict[str, Any], settings: dict[str, Any]) -> None:
+    assert solvers(picked(replace(DENSE, **changed), **settings)) == [spec.LevenbergMarquardt, spec.Adam]
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        (spec.Budget(), policy.GRADIENT_FREE_STEPS),
+        (spec.Budget(seconds=5), None),
+        (spec.Budget(steps=7), policy.GRADIENT_FREE_STEPS),
+    ],
+)
+def test_without_a_gradient_cma_es(budget: spec.Budget, steps: int | None) -> None:
+    """As long as it needs, or as there is time; the sum over stages is capped by the budget elsewhere."""
+    found = picked(replace(DENSE, differentiable=False, forward_mode=False), budget=budget)
+    assert found.stages == (Stage(spec.CMAES(), steps),)
+    assert "no gradient" in said(found, "solver")
+
+
+# ---- what is named -------------------------------------------------------------------------------
+
+
+def test_what_is_named_stays_as_it_is() -> None:
+    solver, start = spec.GaussNewton(inner=3), spec.Seeds(count=7)
+    blind = Offers(encoder=True, differentiable=False, forward_mode=False, latents=10**6, pixels=10**6)
+    for offers in (DENSE, blind):
+        both = picked(offers, solver=solver, initialiser=start)
+        assert both == Picked(start, (Stage(solver),), ())
+        one = picked(offers, solver=solver)
+        assert one.stages == (Stage(solver),)
+        assert not isinstance(one.initialiser, spec.Auto)
+        assert not said(one, "solver")
+        other = picked(offers, initialiser=start)
+        assert other.initialiser == start
+        assert not said(other, "start")
+        assert said(other, "solver")
+
+
+OFFERS = [
+    Offers(encoder, differentiable, forward, latents, 3000)
+    for encoder in (False, True)
+    for differentiable in (False, True)
+    for forward in (False, True)
+    for latents in (10, 5000)
+]
+
+
+@pytest.mark.parametrize("offers", OFFERS, ids=str)
+def test_whatever_is_offered_nothing_is_left_open_and_all_is_explained(offers: Offers) -> None:
+    found = picked(offers)
+    assert not isinstance(found.initialiser, spec.Auto)
+    assert found.stages
+    assert spec.Auto not in solvers(found)
+    assert said(found, "start")
+    assert said(found, "solver")
+    assert all(reason.strip() for reason in found.why)
+    assert found == picked(offers), "nothing but sizes and kinds decides"
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert told["start"]["type"] == type(found.initialiser).__name__
+    assert [stage["solver"]["type"] for stage in told["stages"]] == [kind.__name__ for kind in solvers(found)]
+    assert [stage["steps"] for stage in told["stages"]] == [stage.steps for stage in found.stages]
+    assert told["why"] == list(found.why)
+
+
+# ---- what generators offer -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("generator", "space", "size", "kinds"),
+    [
+        ("smooth", "z", (32, 32), [spec.LevenbergMarquardt, spec.Adam]),
+        ("backward", "z", (32, 32), [spec.Adam]),
+        ("frozen", "z", (32, 32), [spec.CMAES]),
+        ("toy", "code", (128, 128), [spec.LevenbergMarquardt, spec.Adam]),
+        ("toy", "code+class", (128, 128), [spec.Adam]),
+    ],
+)
+def test_only_what_is_searched_is_counted(
+    generator: str, space: str, size: tuple[int, int], kinds: list[type[Settings]]
+) -> None:
+    """At 128 × 128 the code has 1024 numbers, which is the most; a class beside it has five more if it is searched."""
+    job = spec.JobSpec(picture=PICTURE, generator=generator)
+    assert solvers(pick_for(job, TOYS[generator], space, size, encoder=False)) == kinds
+
+
+def test_wide_numbers_are_counted_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1024 latents at 128 × 128: 200 MiB in float32, 400 MiB in float64."""
+    monkeypatch.setattr(policy, "MAX_JACOBIAN_BYTES", 300 * 2**20)
+    kinds = {}
+    for dtype in ("float32", "float64"):
+        job = spec.JobSpec(picture=PICTURE, generator="toy", dtype=dtype)
+        kinds[dtype] = solvers(pick_for(job, TOYS["toy"], "code", (128, 128), encoder=False))
+    assert kinds == {"float32": [spec.LevenbergMarquardt, spec.Adam], "float64": [spec.Adam]}
