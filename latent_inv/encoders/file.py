@@ -78,7 +78,9 @@ def write_encoder(path: str | os.PathLike[str], network: EncoderNetwork, card: C
     Raises:
         InputError: the folder is missing or may not be written to.
     """
-    weights = {name: tensor.detach().cpu().half().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Batches are counted in whole numbers, which float16 has only up to 65 504.
+    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     write_bytes(path, save(weights, metadata={"card": json.dumps(card.to_json(), sort_keys=True)}))
 
 
@@ -94,17 +96,18 @@ def read_encoder(path: str | os.PathLike[str]) -> tuple[EncoderNetwork, Card]:
         weights = load(data)
         with torch.device("meta"):
             network = EncoderNetwork(card.shape)
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+        wide = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        network.load_state_dict(wide, assign=True)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
             raise ValueError("a weight is not finite")
     except InputError as error:
         raise AssetError(f"the encoder cannot be read: {error.message}", field="encoder") from error
-    except (SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+    except (SafetensorError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as why:
         raise AssetError(
             f'"{os.path.basename(os.fspath(path))}" is no encoder, or damaged; '
             "`latent-inv train-encoder` makes a new one",
             field="encoder",
-        ) from error
+        ) from why
     return network.eval().requires_grad_(False), card
 
 
