@@ -50,6 +50,8 @@ class JobRun:
         """Hash of everything that decides the result, so that a checkpoint of another job is noticed."""
         spec = replace(self.job.spec, reporting=Reporting())
         digest = hashlib.sha256(json.dumps(plain(spec), sort_keys=True).encode())
+        # What is left to the policy depends on more than the spec: is there an encoder here?
+        digest.update(json.dumps(self.job.picked.to_json(), sort_keys=True).encode())
         digest.update(self.job.objective.generator.weights_sha256.encode() + self.job.picture.pixels.tobytes())
         if self.job.picture.weight is not None:
             digest.update(self.job.picture.weight.tobytes())
