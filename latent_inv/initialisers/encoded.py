@@ -19,7 +19,7 @@ class Encoder(Initialiser[spec.Encoder]):
     ) -> list[dict[str, Tensor]]:
         if encode is None:
             text = "this generator has no encoder; `latent-inv train-encoder` makes one, and seeds or best_of need none"
-            raise UnsupportedError(text, field="initialiser")
+            raise UnsupportedError(text)
         return [_encoded(space, size, streams(0), encode, self.settings.passes)]
 
 
