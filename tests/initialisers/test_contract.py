@@ -127,9 +127,8 @@ def test_an_encoder_is_asked_for_so_many_passes_and_fixed_parts_are_drawn() -> N
 @pytest.mark.parametrize("where", SPACES)
 def test_without_an_encoder_its_start_is_refused(where: str) -> None:
     space, size = SPACES[where]
-    with pytest.raises(UnsupportedError, match="latent-inv train-encoder") as caught:
+    with pytest.raises(UnsupportedError, match="latent-inv train-encoder"):
         starts(spec.Encoder(), space, size, encoder=False)
-    assert caught.value.field == "initialiser"
 
 
 def test_one_start_of_halving_is_the_encoders_where_there_is_one() -> None:
