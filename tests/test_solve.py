@@ -23,8 +23,8 @@ from latent_inv.result import JobResult, Outcome, Preview, Progress
 from latent_inv.spec import Adam, Budget, Given, LatentPrior, Pixel, PriorMean, Reporting, Seeds, TotalVariation
 from tests.conftest import make_picture
 
-#: without the perceptual network, for what does not concern it
-QUICK: dict[str, Any] = {"losses": [Pixel()], "steps": 2}
+#: without the perceptual network and Jacobians, for what does not concern them
+QUICK: dict[str, Any] = {"losses": [Pixel()], "solver": Adam(), "steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def test_hidden_pixels_have_no_influence(png: bytes) -> None:
     weight[:, :30] = 0
     painted = pixels.copy()
     painted[:, :30] = (255, 0, 90)
-    chosen: dict[str, Any] = {"weight": weight, "steps": 2}
+    chosen: dict[str, Any] = {"weight": weight, "solver": Adam(), "initialiser": Seeds(), "steps": 2}
     first, second = latent_inv.invert(pixels, **chosen), latent_inv.invert(painted, **chosen)
     assert same(first, second)
     assert first.metrics == second.metrics
-    assert not same(first, latent_inv.invert(pixels, steps=2))
+    assert not same(first, latent_inv.invert(pixels, **{**chosen, "weight": None}))
     assert first.target.weight is not None
 
 
@@ -305,7 +305,8 @@ def test_progress_and_previews_are_told(png: bytes) -> None:
 
 def test_a_stop_returns_the_best_so_far(png: bytes) -> None:
     seen: list[Progress] = []
-    found = latent_inv.invert(png, losses=[Pixel()], steps=10_000, on_progress=seen.append, stop=lambda: len(seen) >= 4)
+    chosen: dict[str, Any] = {**QUICK, "steps": 10_000}
+    found = latent_inv.invert(png, **chosen, on_progress=seen.append, stop=lambda: len(seen) >= 4)
     assert found.outcome is Outcome.cancelled
     assert found.steps == 3
     assert found.loss == min(event.latest.loss for event in seen)
@@ -373,6 +374,7 @@ def test_the_engine_behind_is_the_one_of_all_else(monkeypatch: pytest.MonkeyPatc
 
 def test_pictures_of_any_shape_are_taken() -> None:
     for height, width in ((64, 64), (31, 90), (200, 65), (1, 1)):
-        found = latent_inv.invert(make_picture(height, width).pixels, value_range=(-1, 1), losses=Pixel(), steps=0)
+        pixels = make_picture(height, width).pixels
+        found = latent_inv.invert(pixels, value_range=(-1, 1), losses=Pixel(), initialiser=Seeds(), steps=0)
         assert found.image.shape == (3, 64, 64)
         assert bool(found.warnings) == ((height, width) != (64, 64))

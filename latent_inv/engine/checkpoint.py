@@ -57,14 +57,17 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
         counters = json.loads(bytes(tensors.pop("counters").numpy()))
         if counters["format"] != FORMAT or counters["job"] != run.fingerprint:
             raise InputError("the checkpoint belongs to another job or version", field="checkpoint")
-        run.rows[:] = [_row(entry) for entry in counters["rows"]]
+        rows = [_row(entry) for entry in counters["rows"]]
+        if [row.index for row in rows] != list(range(len(starts))):
+            raise ValueError("other rows")
+        run.rows[:] = rows
         run.seconds_before = float(counters["seconds"])
         run.warnings[:] = counters["warnings"]
         return [
             row_tensors if run.rows[index].dropped else _restored(run, index, row_tensors, tensors)
             for index, row_tensors in enumerate(starts)
         ]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
         raise InputError("the checkpoint is damaged", field="checkpoint") from error
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from latent_inv import spec
 from latent_inv.cli.components import describe, parse, parse_crop
+from latent_inv.cli.invert import LOSS_HELP, SOLVER_HELP, START_HELP
 from latent_inv.errors import SpecError
 from latent_inv.settings import Settings
 
@@ -78,6 +79,20 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except SpecError:
         return
     assert isinstance(made, spec.Adam)
+
+
+@pytest.mark.parametrize(("text", "table"), [(START_HELP, spec.INITIALISERS), (SOLVER_HELP, spec.SOLVERS)])
+def test_the_help_names_what_there_is(text: str, table: dict[str, type[Settings]]) -> None:
+    """Given latents have an option of their own, `--from`."""
+    listed = text.removeprefix("One of ").split(" as NAME")[0].rstrip(", ")
+    named = listed.split(", ")
+    assert len(set(named)) == len(named)
+    assert set(named) == set(table) - {"given"}
+
+
+def test_the_help_of_losses_names_the_default() -> None:
+    said = LOSS_HELP.partition("Default: ")[2].rstrip(".").split(" and ")
+    assert tuple(parse(text, spec.LOSSES, "loss") for text in said) == spec.DEFAULT_LOSSES
 
 
 def test_crops() -> None:
