@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from latent_inv import build, spec
 from latent_inv.build import UNLIMITED_STEPS
 from latent_inv.engine import batch as batch_module
+from latent_inv.errors import InputError
 from latent_inv.images import Picture
 from latent_inv.policy import Picked, Stage
 from latent_inv.result import Checkpoint, Finished, JobResult, Outcome, Progress
@@ -198,6 +201,34 @@ def test_a_job_goes_on_in_its_stage_bit_equally(width: int, initialiser: Any) ->
         assert (result.best_step, result.steps) == (expected.best_step, expected.steps)
     assert len(checkpoints) == 24
     assert stages_seen == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[:1],
+        lambda rows: [*rows, rows[0]],
+        lambda rows: [rows[0], {**rows[1], "index": 5}],
+        lambda rows: [rows[0], {**rows[1], "stage": 7}],
+        lambda rows: [rows[0], {**rows[1], "stage": None}],
+        lambda rows: [],
+        lambda rows: None,
+    ],
+)
+def test_rows_and_stages_of_a_checkpoint_are_those_of_the_job(change: Callable[[Any], Any]) -> None:
+    """It may come from anywhere."""
+    asked = job(steps=9, solver=Auto(), initialiser=Seeds(count=2), reporting=Reporting(checkpoint_steps=4))
+    engine = toy_engine()
+    engine.submit("one", asked)
+    _, events = drain(engine, {"one"})
+    tensors = load(next(event.data for event in events if isinstance(event, Checkpoint)))
+    counters = json.loads(bytes(tensors["counters"].numpy()))
+    changed = json.dumps({**counters, "rows": change(counters["rows"])}).encode()
+    tensors["counters"] = torch.frombuffer(bytearray(changed), dtype=torch.uint8)
+    other = toy_engine()
+    with pytest.raises(InputError, match="damaged"):
+        other.submit("again", asked, save(tensors))
+    assert other.idle
 
 
 # ---- law 1 -----------------------------------------------------------------------------------------
