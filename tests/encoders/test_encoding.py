@@ -76,6 +76,23 @@ def test_hidden_pixels_are_not_looked_at() -> None:
     assert not torch.equal(encoder(images)["z"], encoder(changed)["z"])
 
 
+def test_hidden_pixels_are_grey_in_picture_and_reconstruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the holes of the training are; a difference there would be of nothing that is known."""
+    encoder, weight = encoder_of("smooth", (32, 32)), torch.from_numpy(hidden())[None, None]
+    honest, seen = encoder._network.forward, []
+
+    def forward(images: Any, reconstructions: Any, latents: Any) -> Any:
+        seen.extend([images] if reconstructions is None else [images, reconstructions])
+        return honest(images, reconstructions, latents)
+
+    monkeypatch.setattr(encoder._network, "forward", forward)
+    encoder(pictures("smooth", 1), weight=weight, passes=2)
+    assert len(seen) == 3
+    for image in seen:
+        assert (image[:, :, weight[0, 0] == 0] == 0).all()
+        assert (image[:, :, weight[0, 0] > 0] != 0).any()
+
+
 # ---- the start of a job ------------------------------------------------------------------------------
 
 
