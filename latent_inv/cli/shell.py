@@ -42,6 +42,9 @@ EXIT_HELP = (
     "4 server not reachable or full; 130 stopped."
 )
 
+#: so many steps stand for no limit
+UNLIMITED = 1_000_000
+
 errors = Console(stderr=True, highlight=False)
 
 
@@ -119,11 +122,13 @@ def progress_bar(quiet: bool, title: str = "inverting") -> Iterator[tuple[Callab
             return tasks[name]
 
         def step(event: Progress) -> None:
+            step = event.latest.step
+            timed = event.total_steps >= UNLIMITED  # with a time budget alone, steps have no end to show
             bar.update(
-                task(title, event.total_steps),
-                total=event.total_steps,
-                completed=event.latest.step,
-                done=f"{event.latest.step}/{event.total_steps}",
+                task(title, None if timed else event.total_steps),
+                total=None if timed else event.total_steps,
+                completed=step,
+                done=f"step {step}" if timed else f"{step}/{event.total_steps}",
                 scores=scores(event),
                 left="" if event.seconds_left is None else f"{event.seconds_left:.0f} s left",
             )
