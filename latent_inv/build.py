@@ -253,7 +253,9 @@ def pick_for(spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple
 
 def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
     """What an encoder sees in the job's picture, asked for only if the start wants it; None without an encoder."""
-    encoder = catalogue.encoder(spec.generator, spec.dtype)
+    # A damaged or foreign encoder must not refuse jobs that begin without one.
+    wanted = isinstance(spec.initialiser, (specs.Auto, specs.Encoder, specs.Halving))
+    encoder = catalogue.encoder(spec.generator, spec.dtype) if wanted else None
     if encoder is None or encoder.card.space != space:
         return None
     generator = encoder.generator
