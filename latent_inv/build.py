@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .generators.base import Generator, LoadProgress
 from .images import Picture, crop_and_fit
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
-from .objective import Objective
+from .objective import Constants, Objective
 from .observations import OBSERVATIONS
 from .perceptual import load_metric
 from .policy import MAX_JACOBIAN_BYTES, Offers, Picked, pick
@@ -30,8 +31,6 @@ from .types import Latents
 
 #: what solvers may need that is computed in forward mode, of residuals
 FORWARD_MODE = ("normal_equations", "curvature")
-#: steps of a job with a time budget and no step budget
-UNLIMITED_STEPS = 1_000_000
 #: steps of a stage that has no number of its own
 DEFAULT_STEPS = 200
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
@@ -62,6 +61,7 @@ class Job:
 
     Attributes:
         stages: one after the other, each row at its own pace.
+        target: what all rows are compared with, its features computed; without the parts of any start.
         limit: most steps of a row over all stages.
         starts: part -> [1, …] on the device, a row each.
         entries: the stage in which each row begins; rows of later stages sleep until another row gets there.
@@ -71,6 +71,7 @@ class Job:
     spec: specs.JobSpec
     stages: tuple[Stage, ...]
     picked: Picked
+    target: Constants
     limit: int
     width: int
     picture: Picture
@@ -201,17 +202,18 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     if spec.lane_width > most:
         raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
     width = spec.lane_width or (catalogue.placement.lane_width if spec.priority == "bulk" else 1)
-    stages = []
+    target, stages = objective.prepare(picture, {}), []
     for stage, own_rungs in zip(picked.stages, rungs, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
         own = replace(objective, modelled=solver.modelled(list(objective.losses)))
-        check_solver(own, solver, starts[0], picture)
+        check_solver(own, solver, starts[0], target)
         key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
         stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, own_rungs))
     return Job(
         spec=spec,
         stages=tuple(stages),
         picked=picked,
+        target=target,
         limit=step_limit(spec, picked),
         width=width,
         picture=picture,
@@ -228,7 +230,7 @@ def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
     if spec.budget.steps is not None:
         return spec.budget.steps
     if spec.budget.seconds is not None:
-        return UNLIMITED_STEPS
+        return specs.UNLIMITED_STEPS
     return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
 
 
@@ -258,18 +260,10 @@ def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalo
     encoder = catalogue.encoder(spec.generator, spec.dtype) if wanted else None
     if encoder is None or encoder.card.space != space:
         return None
-    generator = encoder.generator
-    image = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
-    weight = None if picture.weight is None else generator.place(torch.from_numpy(picture.weight.copy()))[None, None]
-
-    def encode(passes: int, fixed: Latents) -> dict[str, torch.Tensor]:
-        placed = {name: generator.place(tensor) for name, tensor in fixed.items()}
-        return encoder(image, placed, weight=weight, passes=passes)
-
-    return encode
+    return partial(encoder.see, picture)
 
 
-def check_solver(objective: Objective, solver: Solver[Any], start: Latents, picture: Picture) -> None:
+def check_solver(objective: Objective, solver: Solver[Any], start: Latents, target: Constants) -> None:
     """Refuse a solver that cannot work here, before anything is computed.
 
     Raises:
@@ -288,7 +282,7 @@ def check_solver(objective: Objective, solver: Solver[Any], start: Latents, pict
     if not generator.forward_mode:
         text = f'{generator.name} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
         raise UnsupportedError(text, field="solver")
-    entries = objective.residual_entries(start, picture)
+    entries = objective.residual_entries(start, target)
     size = jacobian_bytes(objective, start, entries)
     if needs == "normal_equations" and size > MAX_JACOBIAN_BYTES:
         most = MAX_JACOBIAN_BYTES // 2**20

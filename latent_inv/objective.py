@@ -104,9 +104,7 @@ class Objective:
             picture: of the size that the generator makes.
             start: part -> [1, …], all parts; those that are not searched stay, the others say how far one may explore.
         """
-        place = self.generator.place
-        weight = None if picture.weight is None else place(torch.from_numpy(picture.weight.copy()))[None, None]
-        image = place(torch.from_numpy(picture.pixels.copy()))[None]
+        image, weight = self.generator.place_picture(picture)
         if weight is not None:
             image = torch.where(weight > 0, image, torch.zeros_like(image))
         features, feature_weight = None, None
@@ -158,7 +156,7 @@ class Objective:
             blocks += [block * by_row(rows["weight"].sqrt(), block) for block in found]
         return blocks
 
-    def residual_entries(self, start: Latents, picture: Picture) -> int:
+    def residual_entries(self, start: Latents, constants: Constants) -> int:
         """Numbers in the residual of one row; the generator is not asked.
 
         Args:
@@ -166,7 +164,6 @@ class Objective:
         Raises:
             UnsupportedError: as `residual`.
         """
-        constants = self.prepare(picture, {})
         with torch.no_grad():
             images = torch.zeros_like(constants.target.image)
             observed = self.observation(images, constants.observation)

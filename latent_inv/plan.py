@@ -13,12 +13,14 @@ import torch
 
 from latent_inv import policy
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, Stage, build_job, fit_job, jacobian_bytes, pick_for, split, step_limit
+from latent_inv.build import Job, Stage, build_job, fit_job, jacobian_bytes, pick_for, step_limit
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.runner import evaluate
+from latent_inv.engine.starts import first_tensors
 from latent_inv.errors import AssetError
 from latent_inv.generators import GENERATORS
+from latent_inv.objective import Constants
 from latent_inv.settings import Settings
 from latent_inv.solve import make_spec
 from latent_inv.solvers import Evaluation
@@ -212,7 +214,7 @@ def _memory(job: Job) -> float:
             evaluate(stage.objective, latents, constants, stage.solver.needs)
         jacobian = 0
         if stage.solver.needs == "normal_equations":
-            entries = stage.objective.residual_entries(job.starts[0], job.picture)
+            entries = stage.objective.residual_entries(job.starts[0], job.target)
             jacobian = jacobian_bytes(stage.objective, job.starts[0], entries)
         most = max(most, sum(kept.values()) + jacobian)
     features = constants.target.features or []
@@ -221,7 +223,6 @@ def _memory(job: Job) -> float:
 
 
 def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:
-    searched, _ = split(job.starts[0], job.objective.space.searched)
-    one = job.objective.prepare(job.picture, job.starts[0])
-    constants = type(one).from_tree(join_rows([one.tree()] * job.width))
-    return join_rows([searched] * job.width), constants
+    one = first_tensors(job)[0]
+    constants = Constants.from_tree(join_rows([one.constants.tree()] * job.width))
+    return join_rows([one.latents] * job.width), constants

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from .images import Picture
 
+#: steps of a job with a time budget and no step budget
+UNLIMITED_STEPS = 1_000_000
 #: a smaller weight would vanish in float32
 MIN_WEIGHT = 1e-6
 PERCEPTUAL_METRICS = ("stlpips-alex", "stlpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze")

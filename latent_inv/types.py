@@ -58,11 +58,17 @@ def joined(latents: Latents) -> Tensor:
 
 
 def parted(vectors: Tensor, like: Latents) -> dict[str, Tensor]:
-    """The inverse of `joined`: [R, d] to part -> [R, …], shaped as the parts of `like`."""
+    """The inverse of `joined`: [R, d] to part -> [R, …], with the shapes, dtype and device of the parts of `like`."""
     pieces = vectors.split([tensor[0].numel() for tensor in like.values()], dim=1)
     return {
-        name: piece.reshape(-1, *tensor.shape[1:]) for (name, tensor), piece in zip(like.items(), pieces, strict=True)
+        name: piece.reshape(-1, *tensor.shape[1:]).to(tensor)
+        for (name, tensor), piece in zip(like.items(), pieces, strict=True)
     }
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each row: [R, d] -> [R]. A product and a sum apart, which round alike in every place."""
+    return (a * b).sum(dim=1)
 
 
 def number_rows(settings: Settings, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

@@ -42,9 +42,6 @@ EXIT_HELP = (
     "4 server not reachable or full; 130 stopped."
 )
 
-#: so many steps stand for no limit
-UNLIMITED = 1_000_000
-
 errors = Console(stderr=True, highlight=False)
 
 
@@ -97,45 +94,57 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def bars(quiet: bool, *fields: str) -> Iterator[tuple[Callable[..., None], Any]]:
+    """Bars on stderr, one a task, made when it is first told of.
+
+    Args:
+        fields: texts after the bar, in order; what is not told of is empty.
+    Yields:
+        (call it with task, total, completed and the texts, call it with (name, bytes done, bytes in all) while loading)
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    texts = [TextColumn(f"{{task.fields[{field}]}}") for field in fields]
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24), *texts, console=errors, disable=quiet
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, total: float | None, completed: float, **said: Any) -> None:
+            if name not in tasks:
+                empty: dict[str, Any] = dict.fromkeys(fields, "")
+                tasks[name] = bar.add_task(escape(name), total=total, **empty)
+            bar.update(tasks[name], total=total, completed=completed, **said)
+
+        def load(name: str, done: int, total: int | None) -> None:
+            amount = f"{done / 1e6:.1f}" + (f"/{total / 1e6:.1f} MB" if total else " MB")
+            tell(f"fetching {name}", total, done, **{fields[0]: amount})
+
+        yield tell, load
+
+
+@contextmanager
 def progress_bar(quiet: bool, title: str = "inverting") -> Iterator[tuple[Callable[[Progress], None], Any]]:
     """A bar on stderr with loss, LPIPS, PSNR and time left.
 
     Yields:
         (call it with each progress event, call it with (name, bytes done, bytes in all) while loading)
     """
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
+    from latent_inv.spec import UNLIMITED_STEPS
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[done]}"),
-        TextColumn("{task.fields[scores]}"),
-        TextColumn("[dim]{task.fields[left]}"),
-    )
-    with Bar(*columns, console=errors, disable=quiet, transient=False) as bar:
-        tasks: dict[str, Any] = {}
-
-        def task(name: str, total: float | None) -> Any:
-            if name not in tasks:
-                tasks[name] = bar.add_task(escape(name), total=total, done="", scores="", left="")
-            return tasks[name]
+    with bars(quiet, "done", "scores", "left") as (tell, load):
 
         def step(event: Progress) -> None:
             step = event.latest.step
-            timed = event.total_steps >= UNLIMITED  # with a time budget alone, steps have no end to show
-            bar.update(
-                task(title, None if timed else event.total_steps),
-                total=None if timed else event.total_steps,
-                completed=step,
+            timed = event.total_steps >= UNLIMITED_STEPS  # with a time budget alone, steps have no end to show
+            tell(
+                title,
+                None if timed else event.total_steps,
+                step,
                 done=f"step {step}" if timed else f"{step}/{event.total_steps}",
                 scores=scores(event),
                 left="" if event.seconds_left is None else f"{event.seconds_left:.0f} s left",
             )
-
-        def load(name: str, done: int, total: int | None) -> None:
-            amount = f"{done / 1e6:.1f}" + (f"/{total / 1e6:.1f} MB" if total else " MB")
-            bar.update(task(f"fetching {name}", total), completed=done, total=total, done=amount)
 
         yield step, load
 

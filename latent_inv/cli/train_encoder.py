@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .shell import escape, print_json, reporting_errors, stop_on_interrupt
+from .shell import bars, print_json, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
     from latent_inv.encoders.training import Trainer
@@ -68,7 +68,7 @@ def train_encoder(
         check_folder(folder)
         placement = place(device, threads)
         placement.apply()
-        with stop_on_interrupt() as stop, _bar(quiet, settings.minutes) as (tell, on_load):
+        with stop_on_interrupt() as stop, bars(quiet, "done", "scores", "left") as (tell, on_load):
             kind = GENERATORS[generator]
             loaded = kind.load(placement.torch_device, DTYPES["float32"], on_load)
             metric = load_metric(perceptual, placement.torch_device, DTYPES["float32"], on_load)
@@ -78,7 +78,7 @@ def train_encoder(
                 trainer.restore(folder)
             stopped = False
             for _ in trainer.run(folder):
-                tell(trainer)
+                tell("training", settings.minutes * 60, trainer.seconds, **_said(trainer))
                 stopped = stop()
                 if stopped:
                     trainer.save(folder)
@@ -103,36 +103,11 @@ def _command(generator: str, space: str, minutes: float, settings: list[str], pe
     return shlex.join([*words, *(word for text in settings for word in ("--set", text))])
 
 
-def _bar(quiet: bool, minutes: float) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from .shell import errors
-
-    @contextmanager
-    def shown() -> Any:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"))
-        with Progress(*columns, TimeRemainingColumn(), console=errors, disable=quiet) as bar:
-            tasks: dict[str, Any] = {}
-
-            def task(name: str, total: float | None) -> Any:
-                if name not in tasks:
-                    tasks[name] = bar.add_task(escape(name), total=total, said="")
-                return tasks[name]
-
-            def tell(trainer: Trainer) -> None:
-                said = f"step {trainer.steps}"
-                if trainer.looks:
-                    said += f"  held out {best_psnr(trainer.looks[-1].scores):.1f} dB"
-                bar.update(task("training", minutes * 60), completed=trainer.seconds, said=said)
-
-            def load(name: str, done: int, total: int | None) -> None:
-                bar.update(task(f"fetching {name}", total), completed=done, total=total, said=f"{done / 1e6:.1f} MB")
-
-            yield tell, load
-
-    return shown()
+def _said(trainer: Trainer) -> dict[str, str]:
+    """What stands after the bar."""
+    scores = f"held out {best_psnr(trainer.looks[-1].scores):.1f} dB" if trainer.looks else ""
+    left = trainer.settings.minutes - trainer.seconds / 60
+    return {"done": f"step {trainer.steps}", "scores": scores, "left": f"{max(0.0, left):.1f} minutes left"}
 
 
 def best_psnr(scores: Mapping[str, float]) -> float:

@@ -11,13 +11,12 @@ from latent_inv.asset_table import ENCODERS
 from latent_inv.assets import fetch
 from latent_inv.errors import AssetError
 from latent_inv.generators.base import Generator
+from latent_inv.images import Picture
 from latent_inv.spaces import LatentSpace
 from latent_inv.types import Latents, by_row
 
 from .file import Card, read_encoder, write_encoder
 from .network import EncoderNetwork, Shape, shape_for
-
-PASSES = 3
 
 
 class AmortisedEncoder:
@@ -45,7 +44,7 @@ class AmortisedEncoder:
         self._network = network.to(device=generator.device, dtype=generator.dtype)
 
     def __call__(
-        self, images: Tensor, fixed: Latents | None = None, *, weight: Tensor | None = None, passes: int = PASSES
+        self, images: Tensor, fixed: Latents | None = None, *, passes: int, weight: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The latents behind pictures; the pass whose picture is nearest is kept, row by row.
 
@@ -80,6 +79,12 @@ class AmortisedEncoder:
                     for name, tensor in latents.items()
                 }
         return best
+
+    def see(self, picture: Picture, passes: int, fixed: Latents) -> dict[str, Tensor]:
+        """The same of one picture of the generator's size: searched parts -> [1, …]; see `initialisers.Encode`."""
+        image, weight = self.generator.place_picture(picture)
+        placed = {name: self.generator.place(tensor) for name, tensor in fixed.items()}
+        return self(image, placed, passes=passes, weight=weight)
 
 
 def start_of(space: LatentSpace, size: tuple[int, int], rows: int, like: Tensor) -> dict[str, Tensor]:
@@ -116,7 +121,6 @@ def load_encoder(generator: Generator, path: Path | None = None) -> AmortisedEnc
 
 
 __all__ = [
-    "PASSES",
     "AmortisedEncoder",
     "Card",
     "EncoderNetwork",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec as specs
-from latent_inv.build import Catalogue, fit_picture
+from latent_inv.build import Catalogue, fit_picture, split
 from latent_inv.errors import (
     CancelledError,
     InternalError,
@@ -120,19 +120,16 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
         raise UnsupportedError(found, field="space")
 
     def work() -> Work:
-        seen = generator.place(torch.from_numpy(picture.pixels.copy()))[None]
         with torch.no_grad():
             if encoder is None:
-                latents = generator.encode(seen)
+                latents = generator.encode(generator.place_picture(picture)[0])
             else:
                 draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
-                fixed = {
-                    name: generator.place(part) for name, part in draw.items() if name not in encoder.space.searched
+                _, fixed = split(draw, encoder.space.searched)
+                latents = {
+                    **{name: generator.place(part) for name, part in fixed.items()},
+                    **encoder.see(picture, specs.Encoder().passes, fixed),
                 }
-                weight = None
-                if picture.weight is not None:
-                    weight = generator.place(torch.from_numpy(picture.weight.copy()))[None, None]
-                latents = {**fixed, **encoder(seen, fixed, weight=weight)}
         if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
         image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]

@@ -18,14 +18,14 @@ from .run import MAX_MOVES, Row
 
 def first_tensors(job: Job) -> list[RowTensors]:
     """The rows of a job at their starts; they share one target, and its features, which are computed once."""
-    space, target = job.objective.space, job.objective.prepare(job.picture, {})
+    space = job.objective.space
     rows = []
     with torch.no_grad():
         for index, start in enumerate(job.starts):
             searched, fixed = split(space.retract(start), space.searched)
             best = {name: tensor.clone() for name, tensor in searched.items()}
             state = job.stages[job.entries[index]].solver.init(searched, solver_key(job, index))
-            constants = replace(target, fixed=fixed, reach=space.reach(searched))
+            constants = replace(job.target, fixed=fixed, reach=space.reach(searched))
             rows.append(RowTensors(searched, state, best, constants))
     return rows
 

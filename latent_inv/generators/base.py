@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from latent_inv.asset_table import ENCODERS
 from latent_inv.errors import LatentsError, SpecError, unknown_name
+from latent_inv.images import Picture
 from latent_inv.result import GeneratorInfo
 from latent_inv.seeding import stream
 from latent_inv.spaces import LatentSpace
@@ -135,6 +136,11 @@ class Generator(ABC):
     def place(self, tensor: Tensor) -> Tensor:
         """`tensor` on the generator's device and in its number format."""
         return tensor.to(device=self.device, dtype=self.dtype)
+
+    def place_picture(self, picture: Picture) -> tuple[Tensor, Tensor | None]:
+        """A picture of the generator's size as [1, 3, H, W], and its weight as [1, 1, H, W] or None, both placed."""
+        weight = None if picture.weight is None else self.place(torch.from_numpy(picture.weight.copy()))[None, None]
+        return self.place(torch.from_numpy(picture.pixels.copy()))[None], weight
 
     @classmethod
     def info(cls) -> GeneratorInfo:

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec
-from latent_inv.types import Latents, Tree
+from latent_inv.types import Latents, Tree, joined, parted
 
 from .base import Evaluate, Solver, Verdict
 from .cma import begin_rows, candidates, collapsed, learn_rows, population, spread
-from .flat import flatten, unflatten
 
 #: losses of a generation that differ by less than so many spacings of floating-point numbers are equal
 _SPACINGS = 4
@@ -30,7 +29,7 @@ class CMAES(Solver[spec.CMAES]):
     guarded = True
 
     def init(self, latents: Latents, keys: Tensor) -> Tree:
-        flat = flatten(latents)
+        flat = joined(latents)
         count, keys = population(flat.shape[1], self.settings.population), keys.cpu().clone()
         distribution = begin_rows(flat, self.settings.sigma, count, keys)
         return {
@@ -61,7 +60,7 @@ class CMAES(Solver[spec.CMAES]):
         verdict = torch.where(ready & (done | flat), int(Verdict.exhausted), int(Verdict.go_on))
         verdict = torch.where((verdict > 0) & found & torch.isfinite(least), int(Verdict.converged), verdict)
         new = {**state, "distribution": rows, "fitness": fitness, "next": turn, "verdict": verdict}
-        return unflatten(candidates(rows, turn), latents), new
+        return parted(candidates(rows, turn), latents), new
 
 
 def noted(fitness: Tensor, loss: Tensor, index: Tensor) -> Tensor:

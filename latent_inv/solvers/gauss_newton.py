@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec
-from latent_inv.types import Tree, by_row, joined, parted
+from latent_inv.types import Tree, by_row, dot, joined, parted
 
 from .base import Evaluation, given
 from .damped import Damped
@@ -35,7 +35,7 @@ class GaussNewton(Damped[spec.GaussNewton]):
         curvature, slope = given(evaluation.curvature), joined(evaluation.gradient) / 2
 
         def product(vectors: Tensor) -> Tensor:
-            wanted = parted(vectors.to(slope.dtype), evaluation.gradient)
+            wanted = parted(vectors, evaluation.gradient)
             return joined(curvature(wanted)).double()
 
         limit = torch.where(accepted, state["inner"], 0)
@@ -62,7 +62,7 @@ def truncated(
     """
     step, residual = torch.zeros_like(slope), -slope
     along = residual
-    size = _dot(residual, residual)
+    size = dot(residual, residual)
     goal = FORCING**2 * size
     steepest, shift = torch.zeros_like(size), torch.zeros_like(size)
     going = (limit > 0) & (size > 0)
@@ -70,11 +70,11 @@ def truncated(
         if not bool(going.any()):
             break
         sent = torch.where(by_row(going, along), along, 0)
-        length = _dot(along, along)
+        length = dot(along, along)
         # Sent at length 1, so that no product of a long or short direction over- or underflows.
         unit = sent * by_row(torch.where(going, length.rsqrt(), 0), sent)
         image = product(unit) * by_row(length.sqrt(), sent)
-        bent = _dot(along, image)
+        bent = dot(along, image)
         curvature = bent / length
         going = going & (curvature > 0) & curvature.isfinite()
         steepest = torch.where(going, steepest.maximum(curvature), steepest)
@@ -82,7 +82,7 @@ def truncated(
             shift = torch.where(going, damping * curvature, shift)
         rate = size / (bent + shift * length)
         moved = residual - by_row(rate, along) * (image + by_row(shift, along) * along)
-        fresh = _dot(moved, moved)
+        fresh = dot(moved, moved)
         step = torch.where(by_row(going, step), step + by_row(rate, along) * along, step)
         turned = moved + by_row(fresh / size, along) * along
         residual = torch.where(by_row(going, residual), moved, residual)
@@ -96,10 +96,6 @@ def _shortened(state: Tree) -> Tensor:
     """The next step after one that was refused."""
     shorter = state["step"] / by_row(state["increase"], state["step"])
     straight = -state["slope"] / by_row(state["steepest"], shorter)
-    length, most = _dot(shorter, shorter).sqrt(), _dot(straight, straight).sqrt()
+    length, most = dot(shorter, shorter).sqrt(), dot(straight, straight).sqrt()
     along = straight * by_row(length / most, straight)
     return torch.where(by_row((length <= most) & along.isfinite().all(dim=1), along), along, shorter)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=1)

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.settings import numbers
-from latent_inv.types import Latents, Tree
+from latent_inv.types import Latents, Tree, joined, parted
 
 from .adam import adam_step
 from .base import Evaluate, Solver
 from .cma import begin_rows, candidates, collapsed, learn_rows, population
 from .cma_es import noted
-from .flat import flatten, unflatten
 
 #: decays of the refinement: those of the library's Adam
 _ADAM = numbers(spec.Adam())
@@ -34,7 +33,7 @@ class HybridCMA(Solver[spec.HybridCMA]):
     guarded = True
 
     def init(self, latents: Latents, keys: Tensor) -> Tree:
-        x = flatten(latents)
+        x = joined(latents)
         count, keys = population(x.shape[1], self.settings.population), keys.cpu().clone()
         settings = numbers(self.settings) | {name: _ADAM[name] for name in ("beta1", "beta2", "epsilon")}
         return {
@@ -55,7 +54,7 @@ class HybridCMA(Solver[spec.HybridCMA]):
         self, latents: Latents, evaluate: Evaluate, state: Tree, progress: Tensor
     ) -> tuple[dict[str, Tensor], Tree]:
         scored = evaluate(latents)
-        x, loss, gradient = flatten(latents), scored.loss.to(state["best_loss"]), flatten(scored.gradient)
+        x, loss, gradient = joined(latents), scored.loss.to(state["best_loss"]), joined(scored.gradient)
         better = loss < state["best_loss"]
         best = torch.where(better[:, None], x, state["best"])
         best_loss = torch.where(better, loss, state["best_loss"])
@@ -91,7 +90,7 @@ class HybridCMA(Solver[spec.HybridCMA]):
             "best_loss": best_loss,
             "alone": alone | leave,
         }
-        return unflatten(moved, latents), new
+        return parted(moved, latents), new
 
 
 def _rate(state: Tree, progress: Tensor) -> Tensor:

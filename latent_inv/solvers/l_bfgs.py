@@ -7,10 +7,9 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.settings import numbers
-from latent_inv.types import Latents, Tree
+from latent_inv.types import Latents, Tree, dot, joined, parted
 
 from .base import Evaluate, Solver, Verdict
-from .flat import dot, flatten, unflatten
 
 #: share of the predicted decrease that a step must bring (Nocedal and Wright, section 3.1)
 _ARMIJO = 1e-4
@@ -40,7 +39,7 @@ class LBFGS(Solver[spec.LBFGS]):
     guarded = True
 
     def init(self, latents: Latents, keys: Tensor) -> Tree:
-        x = flatten(latents)
+        x = joined(latents)
         rows, d = x.shape
         memory = self.settings.memory
         settings = {name: x.new_full((rows,), value) for name, value in numbers(self.settings).items()}
@@ -67,7 +66,7 @@ class LBFGS(Solver[spec.LBFGS]):
         self, latents: Latents, evaluate: Evaluate, state: Tree, progress: Tensor
     ) -> tuple[dict[str, Tensor], Tree]:
         scored = evaluate(latents)
-        point, loss, gradient = flatten(latents), scored.loss.to(state["x"]), flatten(scored.gradient)
+        point, loss, gradient = joined(latents), scored.loss.to(state["x"]), joined(scored.gradient)
         accepted = _accepted(state, point, loss, gradient)
         kept = _with_pair(state, point, gradient, accepted)
         kept = _accept(kept, point, loss, gradient, accepted)
@@ -91,7 +90,7 @@ class LBFGS(Solver[spec.LBFGS]):
         flat = accepted & (steepest <= kept["tolerance"] * scale)
         verdict = torch.where(flat | unseen, int(Verdict.converged), verdict)
         new = {**kept, "held": held, "refused": refused, "direction": direction, "length": length, "verdict": verdict}
-        return unflatten(x + length[:, None] * direction, latents), new
+        return parted(x + length[:, None] * direction, latents), new
 
 
 def _accepted(state: Tree, point: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:

@@ -168,5 +168,5 @@ def test_other_files_are_no_encoders(tmp_path: Path) -> None:
 def test_an_encoder_has_the_numbers_of_its_generator() -> None:
     network = network_of("smooth", SIZE)
     wide = AmortisedEncoder(network, card_of("smooth", network, SIZE), loaded("smooth", torch.float64))
-    found = wide(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+    found = wide(torch.zeros(1, 3, 32, 32, dtype=torch.float64), passes=3)
     assert found["z"].dtype == torch.float64

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.result import Event, Finished, JobResult
+from latent_inv.result import Checkpoint, Event, Finished, JobResult
 from latent_inv.spec import Adam, Budget, JobSpec, Pixel, Seeds
 from tests.conftest import make_picture
 from tests.toy import TOYS
@@ -58,3 +61,25 @@ def result_of(spec: JobSpec, engine: Any = None) -> JobResult:
         raise finished.error
     assert isinstance(finished.result, JobResult)
     return finished.result
+
+
+def resumptions(spec: JobSpec) -> Iterator[tuple[Checkpoint, JobResult, Engine]]:
+    """A job to its end, then from each of its checkpoints in a new engine: each must end bit-equally.
+
+    Yields:
+        checkpoint, the undisturbed result, and the new engine before it goes on.
+    """
+    engine = toy_engine()
+    engine.submit("one", spec)
+    done, events = drain(engine, {"one"})
+    expected = done["one"].result
+    assert isinstance(expected, JobResult)
+    for checkpoint in [event for event in events if isinstance(event, Checkpoint)]:
+        other = toy_engine()
+        other.submit("again", spec, checkpoint.data)
+        yield checkpoint, expected, other
+        result = drain(other, {"again"})[0]["again"].result
+        assert isinstance(result, JobResult)
+        assert all(np.array_equal(array, expected.latents[name]) for name, array in result.latents.items())
+        assert [step.loss for step in result.history] == [step.loss for step in expected.history]
+        assert (result.loss, result.best_step, result.steps) == (expected.loss, expected.best_step, expected.steps)

@@ -354,6 +354,6 @@ def test_a_jacobian_that_is_too_large_is_refused() -> None:
     assert caught.value.field == "solver"
     assert built(spec.GaussNewton(), **asked).starts, "which does without it"
     small = built(generator="toy", picture=make_picture(32, 40))
-    entries = small.objective.residual_entries(small.starts[0], small.picture)
+    entries = small.objective.residual_entries(small.starts[0], small.target)
     assert entries == 3 * 32 * 40
     assert jacobian_bytes(small.objective, small.starts[0], entries) == 80 * (entries + 80) * 4
