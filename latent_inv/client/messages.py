@@ -34,8 +34,8 @@ _NO_CONNECTION = ("failed to connect", "errors resolving", "DNS resolution faile
 #: for specs on this side: the picture itself travels as it is, and is decoded by the server alone
 _STAND_IN = Picture(np.zeros((3, 1, 1), np.float32))
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-#: modes that no format has → the same picture in one that has
-_FULL = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}
+#: modes that no format has → the same picture in one that has; Pillow 12 cannot read its own TIFFs of YCbCr
+_FULL = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB", "YCbCr": "RGB"}
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:

@@ -72,6 +72,8 @@ def decode(data: bytes, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str
     if size > len(data) - 8:
         raise LatentsError("the safetensors file is cut off or damaged", field="latents")
     limits.check_header(size)
+    # Counted before it is parsed, as objects take many times what their text does.
+    limits.check_parts(data.count(b'"data_offsets"', 8, 8 + size))
     try:
         header: dict[str, Any] = json.loads(data[8 : 8 + size])
         metadata = {str(key): str(value) for key, value in (header.pop("__metadata__", None) or {}).items()}
