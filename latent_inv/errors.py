@@ -9,6 +9,8 @@ LatentInvError
 ├── NotFoundError           NOT_FOUND            a job or artifact that does not exist (or is not yours)
 ├── AlreadyExistsError      ALREADY_EXISTS       one id, two different bodies
 ├── AssetError              FAILED_PRECONDITION  weights that are not here and how to get them
+├── StateError              FAILED_PRECONDITION  not in the state in which a job or file is
+├── LoginError              UNAUTHENTICATED      no token, or one that is not known
 ├── UnavailableError        UNAVAILABLE          the worker is starting, stopping or gone: try again
 ├── LimitError              RESOURCE_EXHAUSTED   over a stated limit; `retry_after` says when it may pass
 ├── UnsupportedError        UNIMPLEMENTED        known, but not in this version or for this generator
@@ -112,6 +114,20 @@ class AssetError(LatentInvError):
 
     status = "FAILED_PRECONDITION"
     reason = "ASSET_MISSING"
+
+
+class StateError(LatentInvError):
+    """Possible, but not in the state in which the job or file is now."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "WRONG_STATE"
+
+
+class LoginError(LatentInvError):
+    """No token, or one that is not known; never says which."""
+
+    status = "UNAUTHENTICATED"
+    reason = "LOGIN_FAILED"
 
 
 class UnavailableError(LatentInvError):

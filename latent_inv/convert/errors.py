@@ -26,6 +26,7 @@ _BY_STATUS: dict[str, type[LatentInvError]] = {
     "NOT_FOUND": errors.NotFoundError,
     "ALREADY_EXISTS": errors.AlreadyExistsError,
     "FAILED_PRECONDITION": errors.AssetError,
+    "UNAUTHENTICATED": errors.LoginError,
     "UNAVAILABLE": errors.UnavailableError,
     "RESOURCE_EXHAUSTED": errors.LimitError,
     "UNIMPLEMENTED": errors.UnsupportedError,
