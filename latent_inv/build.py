@@ -13,24 +13,23 @@ import torch
 
 from . import spec as specs
 from .asset_table import ENCODERS
+from .checks import check_solver
 from .device import DTYPES, Placement
 from .encoders import AmortisedEncoder, load_encoder
-from .errors import LatentsError, LimitError, ShapeError, UnsupportedError, at, unknown_name
-from .generators.base import Generator, LoadProgress
+from .errors import LatentsError, LimitError, ShapeError, at, unknown_name
+from .generators.base import Generator, LoadProgress, Rounded
 from .images import Picture, crop_and_fit
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Constants, Objective
 from .observations import OBSERVATIONS
 from .perceptual import load_metric
-from .policy import MAX_JACOBIAN_BYTES, Offers, Picked, pick
+from .policy import Offers, Picked, pick
 from .seeding import stream
 from .settings import Settings, structure
 from .solvers import SOLVERS, Solver
 from .types import Latents
 
-#: what solvers may need that is computed in forward mode, of residuals
-FORWARD_MODE = ("normal_equations", "curvature")
 #: steps of a stage that has no number of its own
 DEFAULT_STEPS = 200
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
@@ -100,6 +99,7 @@ class Catalogue:
         self._encoder_files = dict(encoders or {})
         self._loaded: dict[tuple[str, str], Generator] = {}
         self._encoders: dict[tuple[str, str], AmortisedEncoder] = {}
+        self._rounded: dict[str, Rounded] = {}
 
     def find(self, name: str) -> type[Generator]:
         """The adapter called `name`.
@@ -121,6 +121,15 @@ class Catalogue:
             kind = self.find(name)
             self._loaded[name, dtype] = kind.load(self.placement.torch_device, DTYPES[dtype], progress)
         return self._loaded[name, dtype]
+
+    def rounded(self, name: str, dtype: str) -> Rounded | None:
+        """The generator in a format that is quicker here, for Jacobians; None: there is none, or it is too coarse."""
+        wanted, generator = self.placement.rounded, self.load(name, dtype)
+        if wanted is None or not generator.roundable or generator.dtype != torch.float32:
+            return None
+        if name not in self._rounded:
+            self._rounded[name] = generator.rounded(wanted)
+        return self._rounded[name]
 
     def has_encoder(self, name: str) -> bool:
         """Can its latents be found in forward passes?"""
@@ -205,7 +214,8 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     target, stages = objective.prepare(picture, {}), []
     for stage, own_rungs in zip(picked.stages, rungs, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
-        own = replace(objective, modelled=solver.modelled(list(objective.losses)))
+        rounded = catalogue.rounded(spec.generator, spec.dtype) if solver.rounds else None
+        own = replace(objective, modelled=solver.modelled(list(objective.losses)), rounded=rounded)
         check_solver(own, solver, starts[0], target)
         key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
         stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, own_rungs))
@@ -261,39 +271,6 @@ def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalo
     if encoder is None or encoder.card.space != space:
         return None
     return partial(encoder.see, picture)
-
-
-def check_solver(objective: Objective, solver: Solver[Any], start: Latents, target: Constants) -> None:
-    """Refuse a solver that cannot work here, before anything is computed.
-
-    Raises:
-        UnsupportedError: there is no gradient or forward mode, or a term is no sum of squares.
-        LimitError: the Jacobian is too large.
-    """
-    generator, needs = objective.generator, solver.needs
-    if needs != "value" and not objective.differentiable:
-        others = " or ".join(
-            name for name, kind in specs.SOLVERS.items() if kind in SOLVERS and SOLVERS[kind].needs == "value"
-        )
-        text = f"{generator.name} gives no gradient, and this solver needs one; {others} works without"
-        raise UnsupportedError(text, field="solver")
-    if needs not in FORWARD_MODE:
-        return
-    if not generator.forward_mode:
-        text = f'{generator.name} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
-        raise UnsupportedError(text, field="solver")
-    entries = objective.residual_entries(start, target)
-    size = jacobian_bytes(objective, start, entries)
-    if needs == "normal_equations" and size > MAX_JACOBIAN_BYTES:
-        most = MAX_JACOBIAN_BYTES // 2**20
-        found = f"the Jacobian of {entries} residuals would take {size // 2**20} MiB, at most {most} are accepted"
-        raise LimitError(f'{found}; "gauss_newton" does without it', field="solver")
-
-
-def jacobian_bytes(objective: Objective, start: Latents, entries: int) -> int:
-    """Memory of the Jacobian of one row, with its products; `entries` as from `Objective.residual_entries`."""
-    dimensions = sum(start[name][0].numel() for name in objective.space.searched)
-    return dimensions * (entries + dimensions) * start[objective.space.searched[0]].element_size()
 
 
 def batch_key(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import UnsupportedError
-from .generators.base import Generator
+from .generators.base import Generator, Rounded
 from .images import Picture
 from .losses import Candidate, Loss, Target
 from .observations import Observation
@@ -76,6 +76,7 @@ class Objective:
         watch_perceptual: compute the metric at each step though no loss needs it (a target is set on it).
         modelled: names of the losses whose residuals a second-order solver works with.
         tangent_chunk: directions of a Jacobian that are computed at once.
+        rounded: the generator in a quicker format, for Jacobians; None: they are made with the generator itself.
     """
 
     generator: Generator
@@ -86,6 +87,7 @@ class Objective:
     watch_perceptual: bool
     modelled: tuple[str, ...] = ()
     tangent_chunk: int = 128
+    rounded: Rounded | None = None
 
     @property
     def needs_perceptual(self) -> bool:
@@ -132,13 +134,16 @@ class Objective:
         total = sum_in_order(list(terms.values()))
         return Values(total, terms, candidate, candidate.perceptual if self.needs_perceptual else None)
 
-    def residual(self, searched: Latents, constants: Constants) -> list[Tensor]:
+    def residual(self, searched: Latents, constants: Constants, *, rounded: bool = False) -> list[Tensor]:
         """Blocks [R, n] whose squares sum to the weighted terms that are `modelled`; carries the graph.
 
+        Args:
+            rounded: by the generator's quicker format, if there is one.
         Raises:
             UnsupportedError: one of them is no sum of squares.
         """
-        return self.residual_of(self._candidate(searched, constants), constants)
+        generator = self.rounded if rounded and self.rounded is not None else self.generator
+        return self.residual_of(self._candidate(searched, constants, generator), constants)
 
     def residual_of(self, candidate: Candidate, constants: Constants) -> list[Tensor]:
         """As `residual`, of a picture that is there already."""
@@ -170,9 +175,11 @@ class Objective:
             candidate = Candidate(start, images, observed, constants.target, self.metric)
             return sum(block.shape[1] for block in self.residual_of(candidate, constants))
 
-    def _candidate(self, searched: Latents, constants: Constants) -> Candidate:
+    def _candidate(
+        self, searched: Latents, constants: Constants, generator: Generator | Rounded | None = None
+    ) -> Candidate:
         latents = {**constants.fixed, **searched}
-        images = self.generator(latents)
+        images = (generator or self.generator)(latents)
         observed = self.observation(images, constants.observation)
         return Candidate(latents, images, observed, constants.target, self.metric)
 

@@ -13,7 +13,8 @@ import torch
 
 from latent_inv import policy
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, Stage, build_job, fit_job, jacobian_bytes, pick_for, step_limit
+from latent_inv.build import Job, Stage, build_job, fit_job, pick_for, step_limit
+from latent_inv.checks import jacobian_bytes
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.runner import evaluate
@@ -213,7 +214,7 @@ def _memory(job: Job) -> float:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             evaluate(stage.objective, latents, constants, stage.solver.needs)
         jacobian = 0
-        if stage.solver.needs == "normal_equations":
+        if stage.solver.needs == "model":
             entries = stage.objective.residual_entries(job.starts[0], job.target)
             jacobian = jacobian_bytes(stage.objective, job.starts[0], entries)
         most = max(most, sum(kept.values()) + jacobian)

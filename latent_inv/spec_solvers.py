@@ -32,6 +32,12 @@ class LevenbergMarquardt(Settings):
     largest_damping: float = setting(1e8, low=1, high=1e12, doc="Damping beyond which there is no step left.")
     tolerance: float = setting(1e-4, low=0, below=1, doc="Relative decrease below which two steps end the search.")
     terms: str = setting("all", choices=("all", "pixel"), doc="Terms that the model has; the whole sum is reported.")
+    chords: int = setting(
+        8, low=0, high=100, unit="steps", doc="Most further steps with each Jacobian; 0: one step to a Jacobian."
+    )
+    jacobian: str = setting(
+        "auto", choices=("auto", "full"), doc="auto: Jacobians in bfloat16 where that is much quicker; full: never."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ def join_rows(trees: Sequence[Tree]) -> Tree:
     return [join_rows(list(items)) for items in zip(*trees, strict=True)]
 
 
+def repeat_row(tree: Tree, count: int) -> Tree:
+    """`count` views of a tree with one row: [1, …] -> [count, …]; to be read only."""
+    return map_tree(lambda tensor: tensor.expand(count, *tensor.shape[1:]), tree)
+
+
 def by_row(values: Tensor, like: Tensor) -> Tensor:
     """Shape [R] as [R, 1, …] so that it broadcasts against `like`, [R, …]."""
     return values.reshape(-1, *([1] * (like.dim() - 1)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from .runner import evaluate
 
 #: (job id, index of the row in its job)
 Member = tuple[str, int]
+#: called as seen(latents, what was found there); says of each member whether it goes on
+Seen = Callable[[dict[str, Tensor], Evaluation], list[bool]]
 
 
 @dataclass
@@ -49,23 +51,24 @@ class LaneBatch:
         self.best: dict[str, Tensor] = join_rows([row.best for row in padded])
         self.constants = Constants.from_tree(join_rows([row.constants.tree() for row in padded]))
 
-    def advance(self, shares: Sequence[float]) -> list[tuple[dict[str, Tensor], Evaluation]]:
+    def advance(self, shares: Sequence[float], seen: Seen | None = None) -> None:
         """Let the solver take one step with all rows.
 
         Args:
             shares: how much of its budget each member has used, 0 … 1.
-        Returns:
-            The points at which the objective was looked at, in order, with what was found there.
+            seen: told of the point at which the objective was looked at, before the step is made.
         """
         first = next(iter(self.latents.values()))
         padded = [*shares, *([shares[0]] * (self.width - len(shares)))]
         progress = torch.tensor(padded, dtype=first.dtype, device=first.device)
-        seen: list[tuple[dict[str, Tensor], Evaluation]] = []
 
         def look(latents: Latents) -> Evaluation:
             found = evaluate(self.objective, latents, self.constants, self.solver.needs, self.count)
-            seen.append((dict(latents), found))
-            return found
+            if seen is None:
+                return found
+            going = seen(dict(latents), found)
+            padded = [*going, *([going[0]] * (self.width - len(going)))]
+            return replace(found, going=torch.tensor(padded, device=first.device))
 
         with torch.no_grad():
             moved, self.state = self.solver.step(self.latents, look, self.state, progress)
@@ -73,7 +76,6 @@ class LaneBatch:
             if exploring is not None:
                 moved = self.objective.space.keep_typical(moved, self.constants.reach, exploring)
             self.latents = self.objective.space.retract(moved)
-        return seen
 
     def row(self, index: int, constants: Constants) -> RowTensors:
         """Row `index` as copies; its constants are given back as they came."""

@@ -40,6 +40,8 @@ from .run import MAX_MOVES, Row
 from .scheduler import Lane, Scheduler
 from .starts import first_tensors, moved_start, solver_key
 
+#: searched part -> [R, …]
+Point = dict[str, torch.Tensor]
 #: most rows of one engine, over all jobs; a row holds its target's features in memory
 MAX_ROWS = 8192
 #: the next step is estimated by the slowest of so many last ones
@@ -162,8 +164,10 @@ class Engine:
         rows = [run.rows[index] for run, (_, index) in zip(runs, members, strict=True)]
         began = self._clock()
         shares = [run.share_used(row) for run, row in zip(runs, rows, strict=True)]
-        for latents, evaluation in batch.advance(shares)[-1:]:
-            self._record(batch, runs, rows, latents, evaluation)
+        dead: dict[int, Point] = {}
+        batch.advance(shares, partial(self._record, batch, runs, rows, dead))
+        for place, start in dead.items():
+            self._move(runs[place], rows[place], place, batch, start)
         self._heed(batch, runs, rows)
         scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
         for run, row in zip(runs, rows, strict=True):
@@ -182,21 +186,24 @@ class Engine:
         batch: LaneBatch,
         runs: list[JobRun],
         rows: list[Row],
-        latents: dict[str, torch.Tensor],
-        evaluation: Evaluation,
-    ) -> None:
+        dead: dict[int, Point],
+        point: Point,
+        at: Evaluation,
+    ) -> list[bool]:
+        """Take in what was found, as soon as it was; says who goes on from there. Starts to be moved go into `dead`."""
         better = []
-        for place, (run, row, scored) in enumerate(zip(runs, rows, read_rows(evaluation, len(rows)), strict=True)):
-            dead = row.step == 0 and scored.finite and scored.gradient_size == 0 and scored.loss > 0
-            if dead and row.moves < MAX_MOVES and run.job.limit > 0:
-                self._move(run, row, place, batch, latents)
+        for place, (run, row, scored) in enumerate(zip(runs, rows, read_rows(at, len(rows)), strict=True)):
+            flat = row.step == 0 and scored.finite and scored.gradient_size == 0 and scored.loss > 0
+            if flat and row.moves < MAX_MOVES and run.job.limit > 0:
+                dead[place] = {name: tensor[place : place + 1] for name, tensor in point.items()}
                 continue
             if row.record(scored, run.job.spec, run.elapsed(), run.job.limit, guarded=batch.solver.guarded):
                 better.append(place)
-            if dead and row.active:
+            if flat and row.active:
                 row.end(Outcome.stuck)
         if better:
-            batch.keep_best(better, latents)
+            batch.keep_best(better, point)
+        return [row.active and place not in dead for place, row in enumerate(rows)]
 
     def _heed(self, batch: LaneBatch, runs: list[JobRun], rows: list[Row]) -> None:
         """Rows that are done with their stage go on to the next one, or end."""
@@ -227,12 +234,11 @@ class Engine:
                 other.wake(row)
                 self._schedule(run, other)
 
-    def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, latents: dict[str, torch.Tensor]) -> None:
+    def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, start: Point) -> None:
         """A start with a zero gradient goes nowhere: move it, a little further each time."""
         row.moves += 1
         row.step = -1  # the loop counts on to 0: the moved point is the start
-        here = {name: tensor[place : place + 1] for name, tensor in latents.items()}
-        batch.restart(place, moved_start(run.job, row, here), solver_key(run.job, row.index))
+        batch.restart(place, moved_start(run.job, row, start), solver_key(run.job, row.index))
         run.warn("the gradient at the start was zero; the start was moved by a small random step")
 
     def _after_step(self, run: JobRun, row: Row) -> None:
@@ -243,7 +249,7 @@ class Engine:
             self._take_out(run, row)
 
     def _drop_others(self, run: JobRun) -> None:
-        """One row has what was asked for: the other rows of its job need not go on."""
+        """One row has what was asked for."""
         for row in run.rows:
             if row.active:
                 row.dropped = True
@@ -252,21 +258,11 @@ class Engine:
 
     def _climb(self, run: JobRun) -> None:
         """At a rung: once every row of the job is there, the best go on and the others are dropped."""
-        active = [row for row in run.rows if row.active]
-        waiting = [row for row in active if row.waiting]
-        if not waiting or len(waiting) < len(active):
-            return
-        first = waiting[0]
-        rungs = run.job.stages[first.stage].rungs
-        keep = min(count for step, count in rungs if step < first.step - first.stage_step)
-        ranked = sorted(waiting, key=lambda row: (row.best_loss, row.index))
-        for place, row in enumerate(ranked):
-            row.waiting = False
-            if place < keep:
-                self._schedule(run, row)
-            else:
-                row.dropped = True
-                self._store.forget((run.job_id, row.index))
+        going, dropped = run.climb()
+        for row in going:
+            self._schedule(run, row)
+        for row in dropped:
+            self._store.forget((run.job_id, row.index))
 
     # ---- coming and going ------------------------------------------------------------------------
 

@@ -95,6 +95,20 @@ class JobRun:
         row.stage, row.stage_step, row.stage_seconds = row.stage + 1, row.step + 1, self.elapsed()
         return True
 
+    def climb(self) -> tuple[list[Row], list[Row]]:
+        """At a rung: (rows that go on, rows that are dropped) once every active row is there; until then, none."""
+        active = [row for row in self.rows if row.active]
+        waiting = [row for row in active if row.waiting]
+        if not waiting or len(waiting) < len(active):
+            return [], []
+        first = waiting[0]
+        rungs = self.job.stages[first.stage].rungs
+        keep = min(count for step, count in rungs if step < first.step - first.stage_step)
+        ranked = sorted(waiting, key=lambda row: (row.best_loss, row.index))
+        for place, row in enumerate(ranked):
+            row.waiting, row.dropped = False, place >= keep
+        return ranked[:keep], ranked[keep:]
+
     # ---- events --------------------------------------------------------------------------------
 
     def warn(self, text: str) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
 from latent_inv.objective import Constants, Objective, Values, sum_in_order
-from latent_inv.solvers import Evaluation, NormalEquations
-from latent_inv.types import Latents, joined, parted, take_row
+from latent_inv.solvers import Evaluation, LocalModel
+from latent_inv.types import Latents, joined, parted, repeat_row, take_row
 
 
 def evaluate(
@@ -26,10 +26,7 @@ def evaluate(
         needs: see `Solver.needs`.
         count: rows from this one on are copies of the first; None: there are none.
     """
-    evaluation = EVALUATIONS[needs](objective, searched, constants)
-    if evaluation.normal is None or count is None:
-        return evaluation
-    return replace(evaluation, normal=partial(_with_copies, evaluation.normal, count))
+    return replace(EVALUATIONS[needs](objective, searched, constants), members=count)
 
 
 def _with_value(objective: Objective, searched: Latents, constants: Constants) -> Evaluation:
@@ -45,7 +42,7 @@ def _with_gradient(objective: Objective, searched: Latents, constants: Constants
         return replace(_plain(values), gradient=_gradient(values.loss, leaves))
 
 
-def _with_normal_equations(objective: Objective, searched: Latents, constants: Constants) -> Evaluation:
+def _with_model(objective: Objective, searched: Latents, constants: Constants) -> Evaluation:
     """As `_with_gradient` of the terms that are modelled; the Jacobian of a row only when it is asked for."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in searched.items()}
     with torch.enable_grad():
@@ -58,7 +55,9 @@ def _with_normal_equations(objective: Objective, searched: Latents, constants: C
         gradient=gradient,
         squares=squares.detach(),
         scale=sum_in_order([constants.losses[name]["weight"] for name in objective.modelled]),
-        normal=lambda wanted: _normal_equations(objective, point, constants, wanted.tolist()),
+        model=lambda row: _model_of_row(
+            objective, take_row(point, row), Constants.from_tree(take_row(constants.tree(), row))
+        ),
     )
 
 
@@ -92,52 +91,39 @@ def _with_curvature(objective: Objective, searched: Latents, constants: Constant
     )
 
 
-def _normal_equations(
-    objective: Objective, searched: Latents, constants: Constants, wanted: list[bool]
-) -> NormalEquations:
-    """Row by row, which is quicker than several at once, and the same whatever the neighbours are."""
-    flat = joined(searched)
-    width, dimensions = flat.shape
-    gram, slope = flat.new_zeros(width, dimensions, dimensions), torch.zeros_like(flat)
-    for row, want in enumerate(wanted):
-        if want:
-            one = Constants.from_tree(take_row(constants.tree(), row))
-            gram[row], slope[row] = _normal_equations_of_row(objective, take_row(searched, row), one)
-    return NormalEquations(gram, slope)
+def _model_of_row(objective: Objective, searched: Latents, constants: Constants) -> LocalModel:
+    """The model of one row, [1, …]. Row by row is quicker than several at once, and no neighbour matters."""
+    columns = _jacobian(objective, searched, constants)
+    gram = sum_in_order([block @ block.T for block in columns])
+
+    def look(points: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(points)
+        several = Constants.from_tree(repeat_row(constants.tree(), count))
+        with torch.no_grad():
+            latents = objective.space.retract(parted(points, searched))
+            blocks = objective.residual(latents, several)
+            squares = sum_in_order([block.square().sum(dim=1) for block in blocks])
+            slopes = sum_in_order([block @ column.T for block, column in zip(blocks, columns, strict=True)])
+        return squares, slopes
+
+    return LocalModel(gram, look(joined(searched))[1][0], look)
 
 
-def _with_copies(normal: Callable[[Tensor], NormalEquations], count: int, wanted: Tensor) -> NormalEquations:
-    """As `normal`, with row 0 for the rows from `count` on."""
-    rows = torch.arange(len(wanted), device=wanted.device)
-    found = normal(wanted & (rows < count))
-    source = torch.where(rows < count, rows, 0)
-    return NormalEquations(found.gram[source], found.slope[source])
-
-
-def _normal_equations_of_row(objective: Objective, searched: Latents, constants: Constants) -> tuple[Tensor, Tensor]:
-    """JᵀJ [d, d] and Jᵀr [d] of one row, by forward mode, some columns of J at a time."""
+def _jacobian(objective: Objective, searched: Latents, constants: Constants) -> list[Tensor]:
+    """Jᵀ of one row by blocks of the residual, [d, n] each, by forward mode, some directions at a time."""
     _meet_the_first_warning()
     point = joined(searched)
 
     def residual(vector: Tensor) -> list[Tensor]:
-        return objective.residual(parted(vector, searched), constants)
+        return objective.residual(parted(vector, searched), constants, rounded=True)
 
-    def push(tangent: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        blocks, columns = jvp(residual, (point,), (tangent[None],))[:2]
-        return [block[0] for block in blocks], [column[0] for column in columns]
+    def push(tangent: Tensor) -> list[Tensor]:
+        return [column[0] for column in jvp(residual, (point,), (tangent[None],))[1]]
 
     directions = torch.eye(point.shape[1], dtype=point.dtype, device=point.device)
     with torch.no_grad():
-        # The residual is the same for all tangents, so only these get a dimension.
-        push_some = vmap(push, out_dims=(None, 0))  # type: ignore[arg-type]
-        chunks = [push_some(some) for some in directions.split(objective.tangent_chunk)]
-        gram, slope = torch.zeros_like(directions), torch.zeros_like(directions[0])
-        for index, block in enumerate(chunks[0][0]):
-            columns = torch.cat([tangents[index] for _, tangents in chunks])
-            gram, slope = gram + columns @ columns.T, slope + columns @ block
-            for _, tangents in chunks:
-                tangents[index] = block  # what was added up is not kept
-    return gram, slope
+        chunks = [vmap(push)(some) for some in directions.split(objective.tangent_chunk)]
+        return [torch.cat(tangents) if len(tangents) > 1 else tangents[0] for tangents in zip(*chunks, strict=True)]
 
 
 @cache
@@ -166,7 +152,7 @@ def _plain(values: Values) -> Evaluation:
 EVALUATIONS: dict[str, Callable[[Objective, Latents, Constants], Evaluation]] = {
     "value": _with_value,
     "gradient": _with_gradient,
-    "normal_equations": _with_normal_equations,
+    "model": _with_model,
     "curvature": _with_curvature,
 }
 

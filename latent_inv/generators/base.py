@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
@@ -21,6 +22,21 @@ from latent_inv.types import Latents
 LoadProgress = Callable[[str, int, int | None], None]
 
 
+class Rounded:
+    """A generator that computes in a format with fewer digits: for Jacobians, which only point the way."""
+
+    def __init__(self, generator: Generator, dtype: torch.dtype) -> None:
+        self._dtype, self._generator = dtype, copy.copy(generator)
+        # Channels last is what kernels of such formats are written for.
+        network = copy.deepcopy(generator.network).to(dtype).to(memory_format=torch.channels_last)
+        self._generator.network, self._generator.dtype = network, dtype
+
+    def __call__(self, latents: Latents) -> Tensor:
+        """As `Generator.__call__`; latents and pictures are in their own format."""
+        first = next(iter(latents.values()))
+        return self._generator({name: tensor.to(self._dtype) for name, tensor in latents.items()}).to(first.dtype)
+
+
 class Generator(ABC):
     """A pretrained generator G with frozen weights and no state of any job inside.
 
@@ -36,6 +52,7 @@ class Generator(ABC):
     stages: ClassVar[Sequence[str]] = ()
     differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
+    roundable: ClassVar[bool] = False  # are its derivatives good enough in bfloat16 to point the way?
     has_encoder: ClassVar[bool] = False  # one of its own, in `encode`; trained ones stand in `asset_table.ENCODERS`
     licence: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
@@ -141,6 +158,10 @@ class Generator(ABC):
         """A picture of the generator's size as [1, 3, H, W], and its weight as [1, 1, H, W] or None, both placed."""
         weight = None if picture.weight is None else self.place(torch.from_numpy(picture.weight.copy()))[None, None]
         return self.place(torch.from_numpy(picture.pixels.copy()))[None], weight
+
+    def rounded(self, dtype: torch.dtype) -> Rounded:
+        """The same generator with weights and activations in `dtype`."""
+        return Rounded(self, dtype)
 
     @classmethod
     def info(cls) -> GeneratorInfo:

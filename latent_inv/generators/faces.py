@@ -25,6 +25,7 @@ class Faces(Generator):
     spaces = {"z": LatentSpace({"z": Part((LATENT_DIMENSIONS,), Normal())})}
     default_space = "z"
     size = (64, 64)
+    roundable = True
     licence = ASSETS["faces"].licence
     source = ASSETS["faces"].origin
     weights_sha256 = ASSETS["faces"].sha256

@@ -8,7 +8,7 @@ from latent_inv import spec
 from latent_inv.settings import Settings
 
 from .adam import Adam
-from .base import Evaluate, Evaluation, NormalEquations, Solver, Verdict
+from .base import Evaluate, Evaluation, LocalModel, Solver, Verdict
 from .cma_es import CMAES
 from .gauss_newton import GaussNewton
 from .hybrid_cma import HybridCMA
@@ -24,4 +24,4 @@ SOLVERS: dict[type[Settings], type[Solver[Any]]] = {
     spec.HybridCMA: HybridCMA,
 }
 
-__all__ = ["SOLVERS", "Evaluate", "Evaluation", "NormalEquations", "Solver", "Verdict"]
+__all__ = ["SOLVERS", "Evaluate", "Evaluation", "LocalModel", "Solver", "Verdict"]

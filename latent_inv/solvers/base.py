@@ -19,16 +19,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class NormalEquations:
-    """The local least-squares model of one row's terms that are sums of squares ‖r‖², by row.
+class LocalModel:
+    """The least-squares model of one row's terms that are sums of squares ‖r‖².
 
     Attributes:
-        gram: [R, d, d], JᵀJ, with J = ∂r/∂z and z the searched parts, flattened and joined in their order.
-        slope: [R, d], Jᵀr, half of the gradient.
+        gram: [d, d], JᵀJ, with J = ∂r/∂z and z the searched parts, flattened and joined in their order; J may be
+            rounded, as it only points the way.
+        slope: [d], Jᵀr with this J.
+        look: points [K, d] -> ‖r‖² [K] and Jᵀr [K, d] there, with r of these points, put back into their sets, and
+            this same J; it costs K forward passes.
     """
 
     gram: Tensor
     slope: Tensor
+    look: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Evaluation:
             empty for solvers that need none.
         squares: [R], ‖r‖² of the terms that are modelled; for solvers that need one of the next two.
         scale: [R], the sum of the weights of these terms: ‖r‖² of a residual of size 1.
-        normal: rows that want them, [R] of bool -> their normal equations, with zeros for the other rows; for solvers
-            that need `"normal_equations"`. They cost ten times what the rest does, hence only on demand.
+        going: [R] of bool, rows that are not done by this evaluation, so that a model of them is of use.
+        members: rows from this one on are copies of the first.
+        model: row -> its model; for solvers that need `"model"`. It costs ten times what the rest does, hence only on
+            demand.
         curvature: v -> JᵀJ v at this point, part -> [R, …] each; for solvers that need `"curvature"`.
     """
 
@@ -56,7 +62,9 @@ class Evaluation:
     gradient: dict[str, Tensor] = field(default_factory=dict)
     squares: Tensor | None = None
     scale: Tensor | None = None
-    normal: Callable[[Tensor], NormalEquations] | None = None
+    going: Tensor | None = None
+    members: int | None = None
+    model: Callable[[int], LocalModel] | None = None
     curvature: Callable[[Latents], dict[str, Tensor]] | None = None
 
 
@@ -79,7 +87,7 @@ class Solver(ABC, Generic[S]):
     """One way to walk downhill. Instances are frozen: `step` may be called for any row of the same structure.
 
     Attributes:
-        needs: what its evaluations must hold: "value", "gradient", "curvature" or "normal_equations".
+        needs: what its evaluations must hold: "value", "gradient", "curvature" or "model".
         guarded: it refuses bad points by itself, so a loss that rises for a step is no divergence.
     """
 
@@ -88,6 +96,11 @@ class Solver(ABC, Generic[S]):
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
+
+    @property
+    def rounds(self) -> bool:
+        """May the Jacobians of its models be computed in a rounded format, where that is quicker?"""
+        return False
 
     def modelled(self, losses: Sequence[str]) -> tuple[str, ...]:
         """Names of the terms whose residuals are modelled, of all `losses` of a job; for second-order solvers."""

@@ -74,8 +74,10 @@ class Damped(Solver[S]):
     ) -> tuple[dict[str, Tensor], Tree]:
         evaluation, point = evaluate(latents), joined(latents)
         accepted, judged = _judge(point, evaluation, state)
-        # A row at the floor ends here, so nothing is modelled there any more.
+        # A row at the floor ends here, as do those that the engine has done with: nothing is modelled there any more.
         going_on = accepted & (judged["squares"] > judged["floor"])
+        if evaluation.going is not None:
+            going_on = going_on & evaluation.going
         changed = {**judged, **self.direction(evaluation, going_on, judged)}
         proposal = changed["base"] + changed["step"]
         return parted(proposal, latents), {**changed, "proposal": proposal}

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt, a row at a time, with a Jacobian only where the last step was taken."""
+"""Levenberg-Marquardt, a row at a time, with several steps to a Jacobian."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec
-from latent_inv.types import Latents, Tree, by_row, joined
+from latent_inv.types import Latents, Tree, joined
 
-from .base import Evaluation, given
-from .damped import Damped
+from .base import Evaluation, LocalModel, given
+from .damped import SLOW_STEPS, Damped
+
+#: dampings that are tried for a step with a Jacobian, beside the row's own
+SPREAD = (5.0, 1.0, 0.2)
+#: least decrease of ‖r‖² that is worth another step with the same Jacobian
+WORTHWHILE = 0.05
 
 
 class LevenbergMarquardt(Damped[spec.LevenbergMarquardt]):
     """Steps (JᵀJ + λ·m·1) s = −Jᵀr, with m the mean of the diagonal of JᵀJ.
 
-    Source: Levenberg (1944) and Marquardt (1963).
+    A Jacobian costs as much as some dozens of pictures. So after each one there are up to `chords` further steps with
+    it, r taken anew and λ the best of three, as long as they pay; then the engine looks at the point where they end.
+
+    Source: Levenberg (1944) and Marquardt (1963); Shamanskii (1967) for steps that share a Jacobian, and Fan (2013),
+    "A Shamanskii-like Levenberg-Marquardt method for nonlinear equations", for these with damping.
     """
 
-    needs = "normal_equations"
+    needs = "model"
+
+    @property
+    def rounds(self) -> bool:
+        return self.settings.jacobian == "auto"
 
     def modelled(self, losses: Sequence[str]) -> tuple[str, ...]:
         return tuple(losses) if self.settings.terms == "all" else (self.settings.terms,)
@@ -30,33 +43,77 @@ class LevenbergMarquardt(Damped[spec.LevenbergMarquardt]):
         return {**super().init(latents, keys), "gram": flat.new_zeros(*flat.shape, flat.shape[1])}
 
     def direction(self, evaluation: Evaluation, accepted: Tensor, state: Tree) -> dict[str, Tensor]:
-        gram, slope = state["gram"], state["slope"]
-        if bool(accepted.any()):
-            normal = given(evaluation.normal)(accepted)
-            gram = torch.where(by_row(accepted, gram), normal.gram, gram)
-            slope = torch.where(by_row(accepted, slope), normal.slope, slope)
-        return {
-            "gram": gram,
-            "slope": slope,
-            "steepest": gram.diagonal(dim1=1, dim2=2).amax(dim=1),
-            "step": damped_steps(gram, slope, state["damping"]),
-        }
+        gram, slope, damping, slow = (state[name].clone() for name in ("gram", "slope", "damping", "slow"))
+        step = torch.zeros_like(slope)
+        for row, fresh in enumerate(accepted.tolist()):
+            if evaluation.members is not None and row >= evaluation.members:
+                for rows in (step, gram, slope, damping, slow):
+                    rows[row] = rows[0]
+            elif fresh:
+                model = given(evaluation.model)(row)
+                gram[row], slope[row] = model.gram, joined(evaluation.gradient)[row] / 2
+                base, squares, chords = state["base"][row], state["squares"][row], int(state["chords"][row])
+                if promised(gram[row], slope[row], damping[row] * SPREAD[-1]) <= state["tolerance"][row] * squares:
+                    slow[row] = SLOW_STEPS
+                step[row], damping[row] = walk(model, base, squares, slope[row], damping[row], chords)
+            else:
+                step[row] = damped_step(gram[row], slope[row], damping[row])
+        steepest = gram.diagonal(dim1=1, dim2=2).amax(dim=1)
+        return {"gram": gram, "slope": slope, "damping": damping, "slow": slow, "steepest": steepest, "step": step}
 
 
-def damped_steps(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
-    """−(JᵀJ + damping·m·1)⁻¹ Jᵀr of each row, in float64; zeros where the matrix is not positive to working accuracy.
+def walk(
+    model: LocalModel, base: Tensor, squares: Tensor, slope: Tensor, damping: Tensor, chords: int
+) -> tuple[Tensor, Tensor]:
+    """Steps with one model, as long as they pay.
 
     Args:
-        gram: [R, d, d]. slope: [R, d]. damping: [R].
+        base: [d], where the model was made. squares: [], ‖r‖² there. slope: [d], Jᵀr there, exactly.
+        damping: [], the row's own.
+        chords: most steps after the first.
     Returns:
-        [R, d], as `slope`.
+        (the sum of the steps [d], the damping of the last one [])
     """
-    steps = []
-    # A row at a time, from memory of its own: batched factorisations may differ by place.
-    for matrix, vector, share in zip(gram.double(), slope.double(), damping.double(), strict=True):
-        diagonal = matrix.diagonal()
-        damped = matrix + torch.diag_embed((share * diagonal.mean()).expand_as(diagonal))
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        step = -torch.cholesky_solve(vector[:, None].clone(), factor)[:, 0]
-        steps.append(torch.where((failed == 0) & step.isfinite().all(), step, torch.zeros_like(step)))
-    return torch.stack(steps).to(slope.dtype)
+    if chords == 0:
+        return damped_step(model.gram, slope, damping), damping
+    total, here = torch.zeros_like(slope), slope
+    for _ in range(chords + 1):
+        dampings = torch.stack([damping * factor for factor in SPREAD])
+        tried = torch.stack([total + damped_step(model.gram, here, some) for some in dampings])
+        found, slopes = model.look(base + tried)
+        found = torch.where(found.isfinite(), found, torch.inf)
+        best = int(found.argmin())
+        if not found[best] < squares:
+            break
+        pays = found[best] < (1 - WORTHWHILE) * squares
+        # The model's own slope at the base may be rounded; what it is off by there, it is taken to be off by here.
+        total, here = tried[best], slope + (slopes[best] - model.slope)
+        squares, damping = found[best], dampings[best]
+        if not pays:
+            break
+    if not total.any():
+        # None is better: the most careful one is proposed, and refused, which raises the damping.
+        return tried[0], dampings[0]
+    return total, damping
+
+
+def promised(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
+    """How much ‖r‖² falls by such a step if the model holds, []."""
+    step = damped_step(gram, slope, damping)
+    return -(2 * slope + gram @ step) @ step
+
+
+def damped_step(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
+    """−(JᵀJ + damping·m·1)⁻¹ Jᵀr of one row, in float64; zeros where the matrix is not positive to working accuracy.
+
+    Args:
+        gram: [d, d]. slope: [d]. damping: [].
+    Returns:
+        [d], as `slope`.
+    """
+    matrix, vector = gram.double(), slope.double()
+    diagonal = matrix.diagonal()
+    damped = matrix + torch.diag_embed((damping.double() * diagonal.mean()).expand_as(diagonal))
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    step = -torch.cholesky_solve(vector[:, None].clone(), factor)[:, 0]
+    return torch.where((failed == 0) & step.isfinite().all(), step, torch.zeros_like(step)).to(slope.dtype)

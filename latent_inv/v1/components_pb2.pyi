@@ -116,7 +116,7 @@ class Adam(_message.Message):
     def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
 
 class LevenbergMarquardt(_message.Message):
-    __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms")
+    __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms", "chords", "jacobian")
     class Terms(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         TERMS_UNSPECIFIED: _ClassVar[LevenbergMarquardt.Terms]
@@ -125,19 +125,31 @@ class LevenbergMarquardt(_message.Message):
     TERMS_UNSPECIFIED: LevenbergMarquardt.Terms
     TERMS_ALL: LevenbergMarquardt.Terms
     TERMS_PIXEL: LevenbergMarquardt.Terms
+    class Jacobian(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        JACOBIAN_UNSPECIFIED: _ClassVar[LevenbergMarquardt.Jacobian]
+        JACOBIAN_AUTO: _ClassVar[LevenbergMarquardt.Jacobian]
+        JACOBIAN_FULL: _ClassVar[LevenbergMarquardt.Jacobian]
+    JACOBIAN_UNSPECIFIED: LevenbergMarquardt.Jacobian
+    JACOBIAN_AUTO: LevenbergMarquardt.Jacobian
+    JACOBIAN_FULL: LevenbergMarquardt.Jacobian
     DAMPING_FIELD_NUMBER: _ClassVar[int]
     DECREASE_FIELD_NUMBER: _ClassVar[int]
     INCREASE_FIELD_NUMBER: _ClassVar[int]
     LARGEST_DAMPING_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    CHORDS_FIELD_NUMBER: _ClassVar[int]
+    JACOBIAN_FIELD_NUMBER: _ClassVar[int]
     damping: float
     decrease: float
     increase: float
     largest_damping: float
     tolerance: float
     terms: LevenbergMarquardt.Terms
-    def __init__(self, damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ..., terms: _Optional[_Union[LevenbergMarquardt.Terms, str]] = ...) -> None: ...
+    chords: int
+    jacobian: LevenbergMarquardt.Jacobian
+    def __init__(self, damping: _Optional[float] = ..., decrease: _Optional[float] = ..., increase: _Optional[float] = ..., largest_damping: _Optional[float] = ..., tolerance: _Optional[float] = ..., terms: _Optional[_Union[LevenbergMarquardt.Terms, str]] = ..., chords: _Optional[int] = ..., jacobian: _Optional[_Union[LevenbergMarquardt.Jacobian, str]] = ...) -> None: ...
 
 class GaussNewton(_message.Message):
     __slots__ = ("inner", "damping", "decrease", "increase", "largest_damping", "tolerance")

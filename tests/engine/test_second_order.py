@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec
-from latent_inv.build import Job, build_job, jacobian_bytes
+from latent_inv.build import Job, build_job
+from latent_inv.checks import jacobian_bytes
 from latent_inv.device import place
 from latent_inv.engine import runner
 from latent_inv.engine.engine import Engine
@@ -25,6 +26,7 @@ from latent_inv.images import Picture
 from latent_inv.objective import Constants
 from latent_inv.result import Checkpoint, Finished, JobResult, Outcome
 from latent_inv.solve import run
+from latent_inv.solvers import LocalModel
 from latent_inv.spec import Budget, Given, JobSpec, LatentPrior, Perceptual, Pixel, PriorMean, Reporting
 from latent_inv.types import joined, parted
 from tests.conftest import make_picture
@@ -70,24 +72,53 @@ def test_normal_equations_are_those_of_finite_differences(terms: str, masked: bo
     picture = make_picture(32, 32, weight=weight if masked else None)
     made = built(losses=TERMS[terms], dtype="float64", picture=picture)
     point, constants = lane(made, 3)
-    found = evaluate(replace(made.objective, tangent_chunk=chunk), point, constants, "normal_equations")
-    assert found.normal is not None
-    normal = found.normal(torch.tensor([True, False, True]))
+    found = evaluate(replace(made.objective, tangent_chunk=chunk), point, constants, "model")
+    assert found.model is not None
+    models = {row: found.model(row) for row in (0, 2)}
     with torch.no_grad():
         jacobian = differences(made, point, constants)
         residual = torch.cat(made.objective.residual(point, constants), 1)
     for row in (0, 2):
         gram, slope = jacobian[row].T @ jacobian[row], jacobian[row].T @ residual[row]
         assert gram.abs().max() > 0
-        torch.testing.assert_close(normal.gram[row], gram, rtol=1e-5, atol=1e-7 * float(gram.abs().max()))
-        torch.testing.assert_close(normal.slope[row], slope, rtol=1e-5, atol=1e-7 * float(slope.abs().max()))
-    assert not normal.gram[1].any(), "a row that did not ask"
+        torch.testing.assert_close(models[row].gram, gram, rtol=1e-5, atol=1e-7 * float(gram.abs().max()))
+        torch.testing.assert_close(models[row].slope, slope, rtol=1e-5, atol=1e-7 * float(slope.abs().max()))
+        torch.testing.assert_close(found.gradient["z"][row], 2 * models[row].slope, rtol=1e-8, atol=1e-12)
     torch.testing.assert_close(found.squares, found.loss, rtol=1e-12, atol=0)
     torch.testing.assert_close(residual.square().sum(1), found.loss, rtol=1e-10, atol=0)
-    torch.testing.assert_close(found.gradient["z"][::2], 2 * normal.slope[::2], rtol=1e-8, atol=1e-12)
     weights = sum(item.weight for item in TERMS[terms])
     assert found.scale is not None
     assert found.scale.tolist() == pytest.approx([weights] * 3)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_a_model_looks_at_other_points_with_its_own_jacobian(terms: str) -> None:
+    made = built(losses=TERMS[terms], dtype="float64")
+    point, constants = lane(made, 3)
+    found = evaluate(made.objective, point, constants, "model")
+    assert found.model is not None
+    others = joined(point)[1] + torch.linspace(-0.5, 0.5, 60, dtype=torch.float64).reshape(5, 12)
+    squares, slopes = found.model(1).look(others)
+    with torch.no_grad():
+        jacobian = differences(made, point, constants)[1]
+        several = replace(constants, target=constants.target)
+        for index in range(5):
+            here = {"z": others[index].expand(3, 12).contiguous()}
+            residual = torch.cat(made.objective.residual(here, several), 1)[1]
+            torch.testing.assert_close(squares[index], residual.square().sum(), rtol=1e-9, atol=0)
+            expected = jacobian.T @ residual
+            torch.testing.assert_close(slopes[index], expected, rtol=1e-5, atol=1e-7 * float(expected.abs().max()))
+
+
+def test_a_model_looks_at_points_where_the_constraint_puts_them() -> None:
+    made = built(generator="toy", space="code+class", dtype="float64", picture=make_picture(32, 40))
+    point, constants = lane(made, 1)
+    model = evaluate(made.objective, point, constants, "model").model
+    assert model is not None
+    outside = joined(point) + 3
+    inside = joined(made.objective.space.retract(parted(outside, point)))
+    assert not torch.equal(outside, inside)
+    assert torch.equal(model(0).look(outside)[0], model(0).look(inside)[0])
 
 
 @pytest.mark.parametrize("terms", TERMS)
@@ -116,11 +147,11 @@ def test_products_work_with_parts_of_any_shape() -> None:
     """Against the same product from the normal equations."""
     made = built(spec.GaussNewton(), generator="toy", space="code+class", dtype="float64", picture=make_picture(32, 40))
     point, constants = lane(made, 2)
-    normal = evaluate(made.objective, point, constants, "normal_equations").normal
+    model = evaluate(made.objective, point, constants, "model").model
     curvature = evaluate(made.objective, point, constants, "curvature").curvature
-    assert normal is not None
+    assert model is not None
     assert curvature is not None
-    gram = normal(torch.tensor([True, True])).gram
+    gram = torch.stack([model(row).gram for row in range(2)])
     vectors = {name: torch.cos(17 * tensor) for name, tensor in point.items()}
     expected = (gram @ joined(vectors)[:, :, None])[:, :, 0]
     torch.testing.assert_close(joined(curvature(vectors)), expected, rtol=1e-9, atol=1e-12)
@@ -129,9 +160,9 @@ def test_products_work_with_parts_of_any_shape() -> None:
 def test_parts_of_any_shape_are_joined_in_order() -> None:
     made = built(generator="toy", space="code+class", dtype="float64", picture=make_picture(32, 40))
     point, constants = lane(made, 2)
-    found = evaluate(made.objective, point, constants, "normal_equations")
-    assert found.normal is not None
-    slope = parted(found.normal(torch.tensor([True, True])).slope, point)
+    found = evaluate(made.objective, point, constants, "model")
+    assert found.model is not None
+    slope = parted(torch.stack([found.model(row).slope for row in range(2)]), point)
     for name, gradient in found.gradient.items():
         torch.testing.assert_close(gradient, 2 * slope[name], rtol=1e-8, atol=1e-12)
 
@@ -141,8 +172,7 @@ def test_a_model_of_pixels_has_the_slope_of_pixels() -> None:
     alone = built(losses=TERMS["pixel"])
     point, constants = lane(made, 2)
     both, pixel = (
-        evaluate(of.objective, point, held, "normal_equations")
-        for of, held in ((made, constants), (alone, lane(alone, 2)[1]))
+        evaluate(of.objective, point, held, "model") for of, held in ((made, constants), (alone, lane(alone, 2)[1]))
     )
     assert set(both.terms) == {"pixel", "perceptual", "latent_prior"}
     assert (both.loss > both.terms["pixel"]).all()
@@ -151,31 +181,46 @@ def test_a_model_of_pixels_has_the_slope_of_pixels() -> None:
     torch.testing.assert_close(both.gradient["z"], pixel.gradient["z"])
 
 
-def test_normal_equations_of_a_row_do_not_depend_on_its_place() -> None:
-    """Bit-equal in every place and at every width; copies that fill a lane up are not computed twice."""
+def test_the_model_of_a_row_does_not_depend_on_its_place() -> None:
+    """Bit-equal in every place."""
     made = built(losses=TERMS["all"])
     point, constants = lane(made, 4)
-    everybody = torch.ones(4, dtype=torch.bool)
 
-    def at(order: list[int], count: int = 4) -> Any:
+    def at(order: list[int]) -> list[LocalModel]:
         moved = {name: tensor[order] for name, tensor in point.items()}
         held = constants  # all rows of this lane have one target
-        found = evaluate(made.objective, moved, held, "normal_equations", count)
-        assert found.normal is not None
-        return found.normal(everybody)
+        model = evaluate(made.objective, moved, held, "model").model
+        assert model is not None
+        return [model(row) for row in range(4)]
 
-    first, turned, filled = at([0, 1, 2, 3]), at([3, 2, 1, 0]), at([2, 1, 0, 3], count=2)
-    assert torch.equal(first.gram, turned.gram.flip(0))
-    assert torch.equal(first.slope, turned.slope.flip(0))
-    assert torch.equal(filled.gram, first.gram[[2, 1, 2, 2]])
+    for first, turned in zip(at([0, 1, 2, 3]), reversed(at([3, 2, 1, 0])), strict=True):
+        assert torch.equal(first.gram, turned.gram)
+        assert torch.equal(first.slope, turned.slope)
+        elsewhere = torch.cat([joined(point), joined(point) + 0.1])
+        for one, other in zip(first.look(elsewhere), turned.look(elsewhere), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_the_copies_that_fill_a_lane_up_have_no_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    honest = runner._normal_equations_of_row
-    monkeypatch.setattr(runner, "_normal_equations_of_row", lambda *a: made.append(1) or honest(*a))
+    honest = runner._model_of_row
+    monkeypatch.setattr(runner, "_model_of_row", lambda *a: made.append(1) or honest(*a))
     result = result_of(job(steps=5, lane_width=4, solver=spec.LevenbergMarquardt()))
     assert 0 < len(made) <= result.steps + 1
+
+
+def test_a_row_that_has_reached_its_target_has_no_further_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    honest = runner._model_of_row
+    monkeypatch.setattr(runner, "_model_of_row", lambda *a: made.append(1) or honest(*a))
+    asked: dict[str, Any] = {"solver": spec.LevenbergMarquardt(chords=0), "initialiser": PriorMean()}
+    whole = result_of(job(steps=20, **asked))
+    enough = whole.metrics.psnr_db - 0.01
+    made.clear()
+    result = result_of(job(budget=Budget(steps=20, target_psnr_db=enough), **asked))
+    assert result.outcome is Outcome.target_reached
+    assert 0 < result.steps <= whole.steps
+    assert len(made) <= result.steps
 
 
 @pytest.mark.parametrize("solver", [type(solver).__name__ for solver in SOLVERS])
@@ -241,7 +286,7 @@ class TestLaws:
         losses = [step.loss for step in expected.history]
         assert losses != sorted(losses, reverse=True), "nothing was refused"
         checkpoints = [event for event in events if isinstance(event, Checkpoint)]
-        assert [event.step for event in checkpoints] == [step for step in (4, 8, 12) if step < expected.steps] != []
+        assert [event.step for event in checkpoints] == [step for step in (4, 8, 12) if step <= expected.steps] != []
         for checkpoint in checkpoints:
             other = toy_engine()
             other.submit("again", asked, checkpoint.data)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.settings import Settings
-from latent_inv.solvers import SOLVERS, Evaluation, NormalEquations, Solver
+from latent_inv.solvers import SOLVERS, Evaluation, LocalModel, Solver
 from latent_inv.types import Latents, join_rows, take_row
 from tests import contracts
 
@@ -62,10 +62,17 @@ class Bowl:
         assert isinstance(loss, Tensor)
         # The same bowl as a sum of squares: r = √(A / 2) (x − m).
         half = torch.cat([self.curvature, self.curvature]) / 2
-        normal = NormalEquations(
-            gram=torch.diag(half).expand(len(loss), -1, -1),
-            slope=torch.cat(list(gradient.values()), dim=1) / 2,
-        )
+        slope = torch.cat(list(gradient.values()), dim=1) / 2
+
+        def model(row: int) -> LocalModel:
+            minimum = torch.cat([tensor[row] for tensor in self.minimum.values()])
+
+            def look(points: Tensor) -> tuple[Tensor, Tensor]:
+                far = points - minimum
+                return (half * far.square()).sum(1), half * far
+
+            return LocalModel(torch.diag(half), slope[row], look)
+
         return Evaluation(
             loss=loss,
             terms={"x": loss},
@@ -74,7 +81,7 @@ class Bowl:
             gradient=gradient,
             squares=loss,
             scale=torch.ones_like(loss),
-            normal=lambda wanted: normal,
+            model=model,
             curvature=lambda v: {name: self.curvature / 2 * tensor for name, tensor in v.items()},
         )
 

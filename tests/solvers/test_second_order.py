@@ -15,7 +15,7 @@ from torch.func import jacrev, vmap
 from latent_inv import spec
 from latent_inv.errors import InternalError
 from latent_inv.settings import Settings
-from latent_inv.solvers import SOLVERS, Evaluation, NormalEquations, Verdict
+from latent_inv.solvers import SOLVERS, Evaluation, LocalModel, Verdict
 from latent_inv.solvers.base import given
 from latent_inv.solvers.gauss_newton import truncated
 from latent_inv.types import Latents
@@ -29,7 +29,7 @@ class Squares:
 
     def __init__(self, residual: Callable[[Tensor], Tensor]) -> None:
         self.residual = residual
-        self.calls = self.jacobians = 0
+        self.calls = self.jacobians = self.looks = 0
 
     def __call__(self, latents: Latents) -> Evaluation:
         self.calls += 1
@@ -38,10 +38,19 @@ class Squares:
         jacobian = vmap(jacrev(lambda one: self.residual(one[None])[0]))(x)
         slope = (jacobian * r[:, :, None]).sum(1)
 
-        def normal(wanted: Tensor) -> NormalEquations:
-            self.jacobians += int(wanted.sum())
-            gram = jacobian.transpose(1, 2) @ jacobian
-            return NormalEquations(gram * wanted[:, None, None], slope * wanted[:, None])
+        def model(row: int) -> LocalModel:
+            self.jacobians += 1
+            j = jacobian[row]
+
+            def look(points: Tensor) -> tuple[Tensor, Tensor]:
+                self.looks += len(points)
+                # A problem may differ from row to row, so each point is looked at in the place of its row.
+                found = torch.stack(
+                    [self.residual(torch.cat([x[:row], point[None], x[row + 1 :]]))[row] for point in points]
+                )
+                return found.square().sum(1), found @ j
+
+            return LocalModel(j.T @ j, slope[row], look)
 
         def curvature(v: Latents) -> dict[str, Tensor]:
             return {"x": (jacobian.transpose(1, 2) @ (jacobian @ v["x"][:, :, None]))[:, :, 0]}
@@ -55,7 +64,7 @@ class Squares:
             gradient={"x": 2 * slope},
             squares=loss,
             scale=torch.ones_like(loss),
-            normal=normal,
+            model=model,
             curvature=curvature,
         )
 
@@ -131,14 +140,15 @@ class TestEverySecondOrderSolver:
     def test_a_wrong_slope_is_exhausted_and_not_converged(self, kind: type[Settings]) -> None:
         """Turned round: no step is downhill, and the slope says that this is no minimum."""
 
-        def turned(normal: Any, wanted: Tensor) -> NormalEquations:
-            return replace(normal(wanted), slope=-normal(wanted).slope)
+        def turned(model: Any, row: int) -> LocalModel:
+            honest = model(row)
+            return replace(honest, slope=-honest.slope)
 
         class Lies(Squares):
             def __call__(self, latents: Latents) -> Evaluation:
                 honest = super().__call__(latents)
                 gradient = {"x": -honest.gradient["x"]}
-                return replace(honest, gradient=gradient, normal=partial(turned, honest.normal))
+                return replace(honest, gradient=gradient, model=partial(turned, honest.model))
 
         _, verdicts, _ = walk(kind(), Lies(lambda x: 2 + x.abs()), torch.full((1, 1), 0.5, dtype=DOUBLE), 100)
         assert verdicts == [Verdict.exhausted]
@@ -171,6 +181,58 @@ def test_a_jacobian_is_made_only_where_a_step_was_taken() -> None:
         accepted.append(int(((state["squares"] < before) & (state["squares"] > state["floor"])).sum()))
     assert problem.jacobians == sum(accepted)
     assert set(accepted) == {0, 1, 2}
+
+
+def test_further_steps_with_a_jacobian_save_jacobians() -> None:
+    """On a problem that is bent, to the same minimum; without them there is one step to a Jacobian and no look."""
+    start = torch.tensor([[-1.2, 1.0], [3.0, -4.0]], dtype=DOUBLE)
+
+    def bent(x: Tensor) -> Tensor:
+        return torch.cat([x + 0.3 * x.flip(1).square() - 1, 0.1 * x.prod(1, keepdim=True)], dim=1)
+
+    made = {}
+    for chords in (0, 8):
+        problem = Squares(bent)
+        found, verdicts, _ = walk(spec.LevenbergMarquardt(chords=chords), problem, start, 60)
+        assert verdicts == [Verdict.converged] * 2
+        made[chords] = (problem.jacobians, problem.looks, found)
+    assert made[0][1] == 0
+    assert made[8][0] < made[0][0]
+    torch.testing.assert_close(made[8][2], made[0][2], rtol=1e-3, atol=1e-3)
+
+
+def test_a_rounded_jacobian_finds_the_minimum_of_the_exact_one() -> None:
+    """Off by some percent, as in a format with few digits, with a loss above zero at the minimum."""
+    noise = torch.Generator().manual_seed(3)
+    blur = 1 + 0.04 * torch.randn(7, 3, generator=noise, dtype=DOUBLE)
+    target = torch.randn(7, generator=noise, dtype=DOUBLE)
+    mixing = torch.randn(3, 7, generator=noise, dtype=DOUBLE)
+
+    class Rough(Squares):
+        def __call__(self, latents: Latents) -> Evaluation:
+            honest, x = super().__call__(latents), latents["x"]
+
+            def model(row: int) -> LocalModel:
+                j = vmap(jacrev(lambda one: self.residual(one[None])[0]))(x)[row] * blur
+
+                def look(points: Tensor) -> tuple[Tensor, Tensor]:
+                    found = self.residual(points)
+                    return found.square().sum(1), found @ j
+
+                return LocalModel(j.T @ j, look(x[row : row + 1])[1][0], look)
+
+            return replace(honest, model=model)
+
+    def residual(x: Tensor) -> Tensor:
+        return torch.tanh(x @ mixing) - target
+
+    start = torch.full((1, 3), 0.1, dtype=DOUBLE)
+    settings = spec.LevenbergMarquardt(tolerance=1e-9)
+    exact, _, _ = walk(settings, Squares(residual), start, 80)
+    rough, verdicts, _ = walk(settings, Rough(residual), start, 80)
+    assert residual(exact).square().sum() > 0.1
+    torch.testing.assert_close(rough, exact, rtol=0, atol=1e-3)
+    assert verdicts == [Verdict.converged]
 
 
 def test_conjugate_gradients_are_exact_after_as_many_as_there_are_dimensions() -> None:
