@@ -106,7 +106,8 @@ def plan(
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)
     kind = engine.catalogue.find(spec.generator)
-    encoded = engine.catalogue.has_encoder(spec.generator)
+    # Without weights its file is not read; encoders are trained for the default space, unless told otherwise.
+    encoded = engine.catalogue.has_encoder(spec.generator) and space == kind.default_space
     size = (picture.height, picture.width)
     picked = pick_for(spec, kind, space, size, encoder=encoded) if job is None else job.picked
     limit = step_limit(spec, picked)

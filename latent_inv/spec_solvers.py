@@ -44,7 +44,7 @@ class LevenbergMarquardt(Settings):
 class GaussNewton(Settings):
     """Damped Gauss-Newton steps by conjugate gradients, for losses that are sums of squares and any latents."""
 
-    inner: int = setting(10, low=1, high=1000, unit="steps", doc="Most conjugate gradients of a step.")
+    inner: int = setting(60, low=1, high=1000, unit="steps", doc="Most conjugate gradients of a step.")
     damping: float = setting(1e-3, above=0, high=1e6, doc="First damping, in curvatures along the slope.")
     decrease: float = setting(5.0, low=1, high=1e3, doc="Factor by which damping falls after a good step.")
     increase: float = setting(4.0, above=1, high=1e3, doc="Factor by which damping rises after a refused step.")

@@ -148,9 +148,12 @@ class JobRun:
         if ahead is None or best.best_metrics is None:
             return []
         limit, seconds = self.job.limit, self.job.spec.budget.seconds
-        left = (limit - step) * self.elapsed() / (step + 1)
+        left: float | None = (limit - step) * self.elapsed() / (step + 1)
+        if any(row.stage < len(self.job.stages) - 1 for row in self.rows if row.active):
+            left = None  # most jobs end in an early stage, and steps of different solvers take different times
         if seconds is not None:
-            left = min(left, max(0.0, seconds - self.elapsed()))
+            rest = max(0.0, seconds - self.elapsed())
+            left = rest if left is None else min(left, rest)
         event = Progress(
             self.job_id,
             self.next_sequence(),

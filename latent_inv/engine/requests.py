@@ -114,7 +114,8 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
     picture, visible = fit_picture(kind, spec.picture, spec.crop)
     generator = catalogue.load(spec.generator, spec.dtype)
     space = generator.resolve_space(spec.space)
-    encoder = None if kind.has_encoder else catalogue.encoder(spec.generator, spec.dtype)
+    # One that was given by hand comes before the generator's own.
+    encoder = catalogue.encoder(spec.generator, spec.dtype)
     if encoder is not None and encoder.card.space != space:
         found = f"the encoder finds latents of {encoder.card.space}, found {space}"
         raise UnsupportedError(found, field="space")
