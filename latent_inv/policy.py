@@ -115,7 +115,7 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     # An encoder starts near, so the first step may be bold; smaller damping left one of twelve behind.
-    bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.01)
+    bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.003)
     # Only data terms vanish together with the pixels; a prior has its own say to the end.
     data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
     exact = Stage(bold, steps=40, enough_psnr_db=IN_RANGE_DB if data_only else None)
