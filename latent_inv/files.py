@@ -46,11 +46,12 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     return data
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, private: bool = False) -> None:
     """Write a file so that `path` holds the old content or the whole new one, also after a power cut.
 
     Args:
         path: file to write; its folder must exist.
+        private: a new file is for its owner alone, and one that is replaced hands on its owner and mode.
     Raises:
         InputError: the folder is missing or may not be written to.
         OSError: the disk failed or is full; nothing new is left.
@@ -59,7 +60,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     part = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         try:
-            with part.open("xb") as file:
+            with open(part, "xb", opener=_open_private if private else None) as file:
+                if private:
+                    _take_owner(file.fileno(), target)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,6 +73,20 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise InputError(f'cannot write "{target.name}": {error.strerror}', field="path") from error
     _sync_folder(target.parent)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _take_owner(handle: int, before: Path) -> None:
+    # Written by an administrator, it must stay readable for the service that owns it.
+    if os.name != "posix" or not before.exists():
+        return
+    was, now = before.stat(), os.fstat(handle)
+    if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+        os.fchown(handle, was.st_uid, was.st_gid)
+    os.fchmod(handle, stat.S_IMODE(was.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from .invert import invert
 from .looks import decode, generators, sample
 from .serve import serve
 from .shell import EXIT_HELP
+from .tokens import tokens
 from .train_encoder import train_encoder
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.command()(decode)
 app.command()(sample)
 app.command()(generators)
 app.command()(serve)
+app.add_typer(tokens, name="tokens")
 app.command()(train_encoder)
 
 

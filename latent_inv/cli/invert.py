@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .connection import Server, on_server
 from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SOLVER_HELP = (
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.5 and perceptual."
 
 
+@on_server
 def invert(
     image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")],
     out: Annotated[
@@ -61,7 +63,7 @@ def invert(
     lane_width: Annotated[
         int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")
     ] = 0,
-    server: Annotated[str, typer.Option(help="HOST:PORT of a running `latent-inv serve`; empty: work here.")] = "",
+    server: Server = Server(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and estimate it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
@@ -117,9 +119,7 @@ def invert(
         check_folder(folder)
         with stop_on_interrupt() as stop, progress_bar(quiet, image.name) as (on_step, on_load):
             if server:
-                from latent_inv.client import Client
-
-                with Client(server) as client:
+                with server.client() as client:
                     result = client.invert(image, **chosen, on_progress=on_step, stop=stop)
             else:
                 from latent_inv.solve import invert as invert_here

@@ -7,14 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from .connection import Server, on_server
 from .shell import print_json, reporting_errors
 
-Server = Annotated[str, typer.Option(help="HOST:PORT of a running `latent-inv serve`; empty: work here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 GeneratorName = Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")]
 
 
+@on_server
 def decode(
     latents: Annotated[Path, typer.Argument(help="Saved latents: safetensors, npz, npy or pt.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG, or a folder if there are several pictures.")] = Path(
@@ -22,7 +23,7 @@ def decode(
     ),
     generator: GeneratorName = "",
     device: Device = "auto",
-    server: Server = "",
+    server: Server = Server(),
     as_json: Json = False,
 ) -> None:
     """Turn saved LATENTS back into pictures."""
@@ -36,9 +37,7 @@ def decode(
         file = load_latents(latents)
         name = generator or file.generator or "faces"
         if server:
-            from latent_inv.client import Client
-
-            with Client(server) as client:
+            with server.client() as client:
                 check_origin(file, generator=name, weights_sha256=client.generator(name).weights_sha256)
                 decoded = client.decode(file.latents, generator=name)
         else:
@@ -59,6 +58,7 @@ def decode(
             typer.echo("\n".join(files))
 
 
+@on_server
 def sample(
     seeds: Annotated[list[int] | None, typer.Argument(help="One picture a seed. Default: 0 1 2 … 7.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for latents and pictures.")] = Path("out/samples"),
@@ -67,7 +67,7 @@ def sample(
     height: Annotated[int, typer.Option(help="Picture height, where the generator is free; 0: its own.")] = 0,
     width: Annotated[int, typer.Option(help="Picture width, where the generator is free; 0: its own.")] = 0,
     device: Device = "auto",
-    server: Server = "",
+    server: Server = Server(),
     as_json: Json = False,
 ) -> None:
     """Draw from the prior of a generator: a picture and its latents a seed, and a sheet of all."""
@@ -82,9 +82,7 @@ def sample(
         wanted: dict[str, Any] = {"generator": generator, "space": space, "height": height, "width": width}
         chosen = tuple(seeds) if seeds else tuple(range(8))
         if server:
-            from latent_inv.client import Client
-
-            with Client(server) as client:
+            with server.client() as client:
                 drawn = client.sample(chosen, **wanted)
         else:
             from latent_inv.solve import sample as sample_here
@@ -110,17 +108,16 @@ def sample(
             typer.echo(f"{len(drawn.seeds)} pictures with their latents in {out}; look at {out / 'sheet.png'}")
 
 
+@on_server
 def generators(
     name: Annotated[str, typer.Argument(help="One generator; empty: all.")] = "",
-    server: Server = "",
+    server: Server = Server(),
     as_json: Json = False,
 ) -> None:
     """List the generators: picture size, latent spaces, source and licence."""
     with reporting_errors():
         if server:
-            from latent_inv.client import Client
-
-            with Client(server) as client:
+            with server.client() as client:
                 infos = (client.generator(name),) if name else client.generators()
         else:
             from latent_inv.errors import unknown_name

@@ -1,62 +1,106 @@
-"""`latent-inv serve`: the gRPC service."""
+"""`latent-inv serve`: the gRPC service. Its flags are made from the table of the server's settings."""
 
 from __future__ import annotations
 
 import os
 import sys
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from latent_inv.settings import describe_range
+from latent_inv_server.config import GROUPS, OPTIONS, Option
+
+from .parameters import option, with_options
 from .shell import print_json, reporting_errors
 
+_METAVARS = {"int": "INTEGER", "float": "NUMBER", "text": "TEXT", "path": "PATH", "list": "NAME,…"}
+#: spelling of before → key
+_ALSO = {"devices": "--device"}
 
-def serve(
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 50051,
-    port_file: Annotated[
-        Path | None, typer.Option(help="Write the port into this file once the server is ready.")
+
+def _serve(
+    config: Annotated[
+        Path | None, typer.Option(help="File of settings, TOML; weaker than flags and environment.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder for the server's data. Nothing is kept by this version.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads of the worker.")] = None,
-    lane_width: Annotated[int | None, typer.Option(help="Rows a kernel call of bulk jobs runs at.")] = None,
-    max_message_mb: Annotated[int, typer.Option(help="Largest message, both ways, in MiB.")] = 64,
-    max_jobs: Annotated[int, typer.Option(help="Most jobs at once; more are refused with a time to try again.")] = 64,
-    allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Bind an address that other machines reach. There is no login yet.")
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print all settings and where each is from, and leave.")
     ] = False,
+    write_config: Annotated[
+        Path | None, typer.Option(help="Write a commented file of all settings to start from, and leave.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print address and process id as JSON once ready.")] = False,
+    **flags: Any,
 ) -> None:
     """Serve inversion, sampling and decoding over gRPC until stopped.
 
-    Ctrl-C or SIGTERM stops it gracefully.
+    Ctrl-C or SIGTERM stops it gracefully; SIGHUP reads tokens and certificates again.
+
+    Each setting is also a line of the file of --config and a variable, LATENT_INV_SERVE_PORT for --port. Flags are
+    the strongest, then the environment, then the file.
     """
     with reporting_errors():
-        from latent_inv_server.config import ServerConfig
+        from latent_inv.errors import AlreadyExistsError
+        from latent_inv.files import write_bytes
+        from latent_inv_server.config_sources import load_config
+        from latent_inv_server.config_text import default_text, effective_text
+
+        if write_config is not None:
+            if write_config.exists():
+                raise AlreadyExistsError(f'"{write_config.name}" is there already; name another file')
+            write_bytes(write_config, default_text().encode())
+            return
+        given = {key: value for key, value in flags.items() if value is not None}
+        loaded = load_config(config, os.environ, given)
+        if print_config:
+            typer.echo(effective_text(loaded), nl=False)
+            return
+
         from latent_inv_server.main import run
 
-        config = ServerConfig(
-            host=host,
-            port=port,
-            port_file=port_file,
-            data=data,
-            device=device,
-            threads=threads,
-            lane_width=lane_width,
-            max_message_bytes=max_message_mb * 2**20,
-            max_jobs=max_jobs,
-            allow_remote=allow_remote,
-        )
-
         def tell(bound: int) -> None:
+            host = loaded.config.host
             if as_json:
                 print_json({"host": host, "port": bound, "pid": os.getpid()})
             else:
                 typer.echo(f"serving on {host}:{bound}; stop with Ctrl-C")
             sys.stdout.flush()
 
-        raise typer.Exit(run(config, tell))
+        raise typer.Exit(run(loaded.config, tell))
+
+
+def _flag(item: Option) -> Parameter:
+    """A setting as a flag: not given unless it is on the command line, so that the other sources count."""
+    title = GROUPS[item.group]
+    panel = f"{item.group.capitalize()}: {title}"
+    if item.kind == "bool":
+        names: tuple[str, ...] = (f"{item.flag}/--no-{item.flag[2:]}",)
+        made = typer.Option(*names, help=_help(item), rich_help_panel=panel, show_default=False)
+        return option(item.key, Annotated[bool | None, made], None)
+    names = (item.flag, *([_ALSO[item.key]] if item.key in _ALSO else []))
+    metavar = _METAVARS[item.kind]
+    made = typer.Option(*names, help=_help(item), rich_help_panel=panel, metavar=metavar, show_default=False)
+    return option(item.key, Annotated[str | None, made], None)
+
+
+def _help(item: Option) -> str:
+    ends = describe_range(item.range).strip() or item.meta["unit"]
+    choices = ", ".join(item.meta["choices"])
+    default = _default(item)
+    notes = "; ".join(filter(None, (choices, ends, f"default {default}" if default else "")))
+    return f"{item.meta['doc']} ({notes})" if notes else str(item.meta["doc"])
+
+
+def _default(item: Option) -> str:
+    value = item.default
+    if value in (None, "", False):
+        return ""
+    if item.kind == "list":
+        return ",".join(value)
+    return f"{value // item.meta['scale'] if item.meta['scale'] != 1 else value:g}" if item.kind != "text" else value
+
+
+_serve.__name__ = "serve"
+serve = with_options(_serve, "flags", [_flag(item) for item in OPTIONS.values()])

@@ -13,11 +13,13 @@ import typer
 from rich.console import Console
 
 from latent_inv.errors import (
+    AlreadyExistsError,
     AssetError,
     CancelledError,
     InputError,
     LatentInvError,
     LimitError,
+    LoginError,
     NotFoundError,
     UnavailableError,
     UnsupportedError,
@@ -30,16 +32,18 @@ if TYPE_CHECKING:
 EXIT_CODES: tuple[tuple[type[LatentInvError], int], ...] = (
     (InputError, 2),
     (NotFoundError, 2),
+    (AlreadyExistsError, 2),
     (UnsupportedError, 2),
     (AssetError, 3),
     (UnavailableError, 4),
     (LimitError, 4),
+    (LoginError, 4),
     (CancelledError, 130),
     (LatentInvError, 1),
 )
 EXIT_HELP = (
     "Exit codes: 0 done; 1 no good result, or an internal error; 2 wrong input; 3 weights missing; "
-    "4 server not reachable or full; 130 stopped."
+    "4 server not reachable, full, or without a login for us; 130 stopped."
 )
 
 errors = Console(stderr=True, highlight=False)

@@ -25,6 +25,7 @@ from latent_inv.v1 import (
     job_service_pb2_grpc,
 )
 
+from .connection import File, connection
 from .messages import (
     MAX_MESSAGE_BYTES,
     Event,
@@ -43,10 +44,23 @@ class AsyncClient:
     """A connection to a server. Use it as an async context manager, or await `close`. Arguments as `Client`."""
 
     def __init__(
-        self, address: str, *, timeout: float | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+        self,
+        address: str,
+        *,
+        timeout: float | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        token: str | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
+        tls: bool = False,
+        insecure_token: bool = False,
     ) -> None:
         self.address, self.timeout, self.max_message_bytes = address, timeout, max_message_bytes
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options(max_message_bytes))
+        made = connection(
+            address, token=token, ca=ca, certificate=certificate, key=key, tls=tls, insecure_token=insecure_token
+        )
+        self._channel = made.aio_channel(channel_options(max_message_bytes))
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)

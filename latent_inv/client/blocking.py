@@ -23,6 +23,7 @@ from latent_inv.v1 import (
     job_service_pb2_grpc,
 )
 
+from .connection import File, connection
 from .messages import (
     MAX_MESSAGE_BYTES,
     Event,
@@ -44,13 +45,33 @@ class Client:
         address: "host:port".
         timeout: seconds for each call without progress; None waits as long as it takes.
         max_message_bytes: largest message both ways; the server has a limit of its own.
+        token: of this client, as `latent-inv tokens add` printed it; None takes LATENT_INV_TOKEN, if it is set.
+        ca: certificates of CAs to trust, a path or PEM bytes, for TLS; None takes the path in LATENT_INV_CA, if set.
+        certificate, key: of this client, paths or PEM bytes, for servers that want one.
+        tls: encrypt though none of these is given; for a server with a certificate of a public CA.
+        insecure_token: send the token to another machine without TLS all the same.
+    Raises:
+        InputError: an argument is wrong, a file cannot be read, or the token would be sent in the open.
     """
 
     def __init__(
-        self, address: str, *, timeout: float | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+        self,
+        address: str,
+        *,
+        timeout: float | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        token: str | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
+        tls: bool = False,
+        insecure_token: bool = False,
     ) -> None:
         self.address, self.timeout, self.max_message_bytes = address, timeout, max_message_bytes
-        self._channel = grpc.insecure_channel(address, options=channel_options(max_message_bytes))
+        made = connection(
+            address, token=token, ca=ca, certificate=certificate, key=key, tls=tls, insecure_token=insecure_token
+        )
+        self._channel = made.channel(channel_options(max_message_bytes))
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)

@@ -12,7 +12,6 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from latent_inv.engine.seam import EngineSeam
-from latent_inv.errors import UnavailableError
 from latent_inv.incidents import as_typed
 from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import (
@@ -28,6 +27,7 @@ from latent_inv.v1 import (
 
 from .config import ServerConfig
 from .dispatcher import Dispatcher
+from .door.door import Door
 from .faults import Faults
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 
@@ -46,6 +46,8 @@ _SERVICES = tuple(
 _HEALTH_SECONDS = 0.5
 #: pause after a worker could not be started, in seconds
 _REVIVE_SECONDS = 5.0
+#: calls above those that the door counts; gRPC itself refuses the rest, without details
+_SPARE_CALLS = 1000
 
 
 def options(config: ServerConfig) -> list[tuple[str, int]]:
@@ -68,10 +70,14 @@ class Application:
 
     Args:
         engine: what does the work; closed with the server.
+        door: who may call; None makes the one that `config` describes.
+    Raises:
+        InputError: a file that the door needs cannot be used.
     """
 
-    def __init__(self, config: ServerConfig, engine: EngineSeam) -> None:
+    def __init__(self, config: ServerConfig, engine: EngineSeam, door: Door | None = None) -> None:
         self.config = config
+        self.door = door or Door(config)
         self.dispatcher = Dispatcher(engine, config.max_jobs)
         self.port = 0
         self._health = HealthServicer()
@@ -84,9 +90,9 @@ class Application:
         """
         config = self.config
         server = grpc.aio.server(
-            interceptors=[Faults(config.max_message_bytes)],
+            interceptors=[Faults(config.max_message_bytes), self.door.guard],
             options=options(config),
-            maximum_concurrent_rpcs=config.max_streams,
+            maximum_concurrent_rpcs=config.max_streams + _SPARE_CALLS,
         )
         inversion_service_pb2_grpc.add_InversionServiceServicer_to_server(
             InversionServicer(self.dispatcher, config), server
@@ -98,12 +104,9 @@ class Application:
         artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactServicer(), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
-        address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
-        try:
-            self.port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise UnavailableError(f"port {config.port} on {config.host} is in use, or cannot be bound") from error
+        self.port = self.door.bind(server)
         self._server = server
+        self.door.start()
         self.dispatcher.start()
         await self._tell_health(self.dispatcher.alive)
         await server.start()
@@ -116,6 +119,7 @@ class Application:
         with contextlib.suppress(asyncio.CancelledError):
             await self._watch
         await self._server.stop(self.config.grace_seconds)
+        await self.door.stop()
         await self.dispatcher.stop()
 
     async def _watch_health(self) -> None:

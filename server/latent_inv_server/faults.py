@@ -20,7 +20,8 @@ from latent_inv.incidents import as_typed
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
-_MAKE = {
+#: (are requests a stream, are answers) → how gRPC makes a handler
+MAKE = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -45,7 +46,7 @@ class Faults(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return handler
         border = _Border(handler, handler_call_details.method, self._max_message_bytes)
         wrapped = border.stream if handler.response_streaming else border.unary
-        return _MAKE[handler.request_streaming, handler.response_streaming](wrapped)
+        return MAKE[handler.request_streaming, handler.response_streaming](wrapped)
 
 
 class _Border:
@@ -91,10 +92,7 @@ class _Border:
             yield self._read(piece)
 
     def _read(self, data: bytes) -> Any:
-        try:
-            return self._handler.request_deserializer(data)
-        except Exception as error:
-            raise InputError(f"the {len(data)} bytes of the request are no message of this method") from error
+        return read_request(self._handler.request_deserializer, data)
 
     def _write(self, answer: Any) -> bytes:
         size, limit = answer.ByteSize(), self._limit
@@ -103,6 +101,18 @@ class _Border:
             raise LimitError(f"{text}, or set --max-message-mb")
         data: bytes = self._handler.response_serializer(answer)
         return data
+
+
+def read_request(read: Callable[[bytes], Any], data: bytes) -> Any:
+    """The message of a method.
+
+    Raises:
+        InputError: the bytes are none.
+    """
+    try:
+        return read(data)
+    except Exception as error:
+        raise InputError(f"the {len(data)} bytes of the request are no message of this method") from error
 
 
 class _Writer:

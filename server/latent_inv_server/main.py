@@ -13,12 +13,13 @@ from latent_inv.files import write_bytes
 
 from .app import Application
 from .config import ServerConfig
+from .door.door import Door
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: ServerConfig, on_ready: Callable[[int], None] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM; SIGHUP reads tokens and certificates again.
 
     Args:
         on_ready: called with the port once calls are answered.
@@ -27,7 +28,8 @@ def run(config: ServerConfig, on_ready: Callable[[int], None] | None = None) -> 
     Raises:
         LatentInvError: it could not start.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    level = config.log_level.upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     asyncio.run(_serve(config, on_ready))
     return 0
 
@@ -37,11 +39,15 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    # Before the worker, which takes seconds to start: what is wrong is said at once.
+    door = Door(config)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, door.refresh, True))
     if config.port_file is not None:
         # One of an earlier run would be read before this server is there.
         config.port_file.unlink(missing_ok=True)
-    engine = await asyncio.to_thread(ProcessEngine, config.device, config.threads, config.lane_width)
-    application = Application(config, engine)
+    engine = await asyncio.to_thread(ProcessEngine, config.devices[0], config.threads, config.lane_width)
+    application = Application(config, engine, door)
     try:
         await application.start()
     except BaseException:

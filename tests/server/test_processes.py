@@ -172,4 +172,4 @@ def test_settings_are_checked_before_anything_starts() -> None:
     with serving("--host", "0.0.0.0") as process:
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
-    assert re.fullmatch(r"error: host: .*--allow-remote\n", log), log
+    assert re.fullmatch(r"error: host: .*--allow-remote \(flag --host\)\n", log), log

@@ -23,7 +23,7 @@ class Caller:
     quotas: Quotas = Quotas()
 
 
-#: whoever calls a server without tokens
+#: whoever calls a server without a login
 LOCAL = Caller("local")
 
 #: set by the door around every handler
