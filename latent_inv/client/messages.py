@@ -200,7 +200,7 @@ def typed(error: grpc.RpcError, address: str) -> LatentInvError:
         typed.field = typed.field.removeprefix("spec.")
         return typed
     if code == "UNAVAILABLE" and text.startswith(_NO_CONNECTION):
-        return UnavailableError(f"no server answers at {address}; start one with: latent-inv serve", retry_after=1)
+        return _unconnected(text, address)
     if code == "UNAVAILABLE":
         return UnavailableError(f"the server at {address} ended the call: it stopped, or the line broke", retry_after=1)
     if code == "DEADLINE_EXCEEDED":
@@ -208,3 +208,26 @@ def typed(error: grpc.RpcError, address: str) -> LatentInvError:
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
         return LimitError(f"a message is over the size limit: {text}; raise max_message_bytes and --max-message-mb")
     return error_from(code, text, None)
+
+
+#: what TLS says → what it means to a person; of this side's look at the server
+_HANDSHAKE = {
+    "WRONG_VERSION_NUMBER": "speaks no TLS; connect without ca, certificate and tls, or ask for TLS there",
+    "unable to get local issuer": "shows a certificate of a CA that is not trusted here; give the file of its CA as ca",
+    "self-signed certificate": "shows a certificate that it signed itself; if it is the right one, give it as ca",
+    "self signed certificate": "shows a certificate that it signed itself; if it is the right one, give it as ca",
+    "has expired": "shows a certificate that has expired; it must be renewed there",
+    "not yet valid": "shows a certificate that is not valid yet; look at the clocks of both machines",
+    "Hostname Verification Check failed": "shows a certificate for another name; use the name that stands in it",
+}
+
+
+def _unconnected(text: str, address: str) -> UnavailableError:
+    """The error where there was no connection, from gRPC's own words."""
+    meant = next((sentence for words, sentence in _HANDSHAKE.items() if words in text), "")
+    if meant or "handshake failed" in text:
+        return UnavailableError(f"the server at {address} {meant or 'and this client could not agree on TLS'}")
+    if "Socket closed" in text or "Connection reset" in text:
+        wanted = "it may want TLS (ca) or a certificate of this client (certificate, key), or is just stopping"
+        return UnavailableError(f"the server at {address} closed the connection at once: {wanted}", retry_after=1)
+    return UnavailableError(f"no server answers at {address}; start one with: latent-inv serve", retry_after=1)
