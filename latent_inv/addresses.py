@@ -25,12 +25,15 @@ def stays_here(target: str) -> bool:
         return True
     for scheme in _SCHEMES:
         target = target.removeprefix(scheme)
-    places = target.rpartition("/")[2].split(",")
-    return all(is_loopback(_host(place)) for place in places)
+    if target.startswith("//"):  # then the address of a name server, if any
+        target = target[2:].partition("/")[2]
+    # Whatever is left of another scheme is no loopback address.
+    return all(is_loopback(_host(place)) for place in target.split(","))
 
 
 def _host(place: str) -> str:
     if place.startswith("["):
-        return place[1:].partition("]")[0]
+        host, _, rest = place[1:].partition("]")
+        return host if rest[:1] in ("", ":") else place
     # More than one colon is an IPv6 address without a port.
     return place.partition(":")[0] if place.count(":") == 1 else place

@@ -105,9 +105,10 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, str]:
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or not value:
             continue
         if variable not in known:
-            # The whole list would be cut before the hint.
-            near = get_close_matches(variable, [*known, CONFIG_VARIABLE], n=1)
-            hint = f'did you mean "{near[0]}"?' if near else "they are listed by latent-inv serve --write-config"
+            # Only the nearest: the whole list would be cut. They all begin alike, which is no likeness.
+            names = [name.removeprefix(PREFIX) for name in (*known, CONFIG_VARIABLE)]
+            near = get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+            hint = f'did you mean "{PREFIX}{near[0]}"?' if near else "latent-inv serve --write-config FILE lists them"
             raise SpecError(f'unknown variable "{variable:.80}"; {hint}', field="environment")
         values[known[variable]] = value
     return values

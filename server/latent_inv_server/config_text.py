@@ -16,9 +16,10 @@ from .toml import toml_value
 _WIDTH = 100
 _HEAD = """\
 Settings of `latent-inv serve --config FILE`.
-Flags are stronger than environment variables, those are stronger than this file, and it is stronger than the defaults.
-A setting "max_jobs" is the flag --max-jobs and the variable LATENT_INV_SERVE_MAX_JOBS; "none" turns off what may be
-off. Relative paths start from the folder of this file. `--print-config` shows what is in force."""
+Flags are stronger than environment variables, which are stronger than this file.
+A setting "max_jobs" is the flag --max-jobs and the variable LATENT_INV_SERVE_MAX_JOBS.
+"none" turns off what may be off. Relative paths start from the folder of this file.
+`latent-inv serve --print-config` shows what is in force."""
 
 
 def default_text() -> str:
