@@ -22,12 +22,12 @@ try:
     app({arguments}, prog_name="latent-inv")
 except SystemExit as stop:
     code = stop.code or 0
-heavy = sorted({{"torch", "numpy", "grpc", "PIL", "matplotlib", "torchvision"}} & set(sys.modules))
+heavy = sorted({{"torch", "numpy", "grpc", "PIL", "matplotlib", "torchvision", "cryptography", "tomlkit"}} & set(sys.modules))
 print("LOADED", code, heavy)
 """
 
 
-@pytest.mark.parametrize("command", ["", "invert", "decode", "sample", "generators", "serve"])
+@pytest.mark.parametrize("command", ["", "invert", "decode", "sample", "generators", "serve", "tokens"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     arguments = [*([command] if command else []), "--help"]
     code = LOOK.format(arguments=arguments)

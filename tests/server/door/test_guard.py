@@ -322,6 +322,7 @@ def test_the_caller_is_forgotten_when_the_handler_is_over() -> None:
         assert await anext(answers) == b"x"
         assert guard.calls == 1
         await answers.aclose()
+        assert seen[-1] == ("end of local", None), "now, and not when the garbage is collected"
         assert caller() is LOCAL
         assert guard.calls == 0
 
