@@ -22,7 +22,8 @@ try:
     app({arguments}, prog_name="latent-inv")
 except SystemExit as stop:
     code = stop.code or 0
-heavy = sorted({{"torch", "numpy", "grpc", "PIL", "matplotlib", "torchvision", "cryptography", "tomlkit"}} & set(sys.modules))
+names = {{"torch", "numpy", "grpc", "PIL", "matplotlib", "torchvision", "cryptography", "tomlkit"}}
+heavy = sorted(names & set(sys.modules))
 print("LOADED", code, heavy)
 """
 
