@@ -1,4 +1,4 @@
-"""Connections to SQLite in a file, or to PostgreSQL by URL; what differs between the two is in here and in schema.py."""
+"""Connections to SQLite in a file or PostgreSQL by URL; what differs between the two is in here and in schema.py."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ class Database:
         # SQLite has one writer at a time. Threads queue up here, since its own waiting polls.
         self._writer: Any = threading.Lock() if self._file is not None else nullcontext()
         self._claim: sa.Connection | None = None
+        self._blocks, self._closed = 0, False
+        self._change = threading.Condition()
         try:
             # Parameters are what clients sent; they stand in no error text and so in no log.
             self._engine = sa.create_engine(
@@ -79,7 +81,7 @@ class Database:
         Raises:
             UnavailableError: the database does not answer.
         """
-        with self._typed(), self._engine.connect() as connection, connection.begin():
+        with self._block(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -91,7 +93,7 @@ class Database:
         Raises:
             LimitError: the disk is full. UnavailableError: the database does not answer, or is too busy.
         """
-        with self._typed(), self._writer, self._engine.connect() as connection:
+        with self._block(), self._writer, self._engine.connect() as connection:
             connection = connection.execution_options(latent_inv_write=True)
             with connection.begin():
                 yield connection
@@ -109,30 +111,42 @@ class Database:
         """
         if self.dialect != "postgresql":
             return
-        with self._typed():
+        with self._block():
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            # The lock belongs to the session, so that shall end with it and not go back to the pool.
+            connection.detach()
             if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_CLAIM})").scalar():
                 connection.close()
                 raise UnavailableError("the database is used by another server")
             self._claim = connection
 
     def close(self) -> None:
-        """Close all connections."""
+        """Let blocks that are open come to their end, open no others, and close all connections."""
+        with self._change:
+            # When this returns another server may take over, so no thread may be about to write.
+            self._closed = True
+            self._change.wait_for(lambda: self._blocks == 0, BUSY_SECONDS)
         if self._claim is not None:
-            # The lock belongs to the session: end that, rather than give it back to the pool.
-            self._claim.invalidate()
             self._claim.close()
             self._claim = None
         self._engine.dispose()
 
     @contextmanager
-    def _typed(self) -> Iterator[None]:
+    def _block(self) -> Iterator[None]:
+        with self._change:
+            if self._closed:
+                raise UnavailableError("the store is closed, since the server is stopping")
+            self._blocks += 1
         try:
             yield
         except sa.exc.IntegrityError:
             raise
         except SQLAlchemyError as error:
             raise self._told(error) from error
+        finally:
+            with self._change:
+                self._blocks -= 1
+                self._change.notify_all()
 
     def _told(self, error: SQLAlchemyError) -> LatentInvError:
         if isinstance(error, PoolTimeout):

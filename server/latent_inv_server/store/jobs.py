@@ -1,8 +1,8 @@
 """Jobs in tables: `records.JobStore` over SQLAlchemy Core.
 
 Nothing is looked at first and changed afterwards. A change is one statement whose WHERE says from which states it may
-happen, and the number of rows that it met says whether it did; a new job is inserted, and looked for only if a constraint
-refused it.
+happen, and the number of rows that it met says whether it did. A new job is inserted, and looked for only if a
+constraint refused it.
 """
 
 from __future__ import annotations

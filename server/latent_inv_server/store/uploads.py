@@ -1,7 +1,7 @@
 """Files of clients: sent in pieces, taken up again after a broken line, kept once under their hash.
 
-What has come of an unfinished file lies in a file of its own, apart from the finished ones, and its row says how much of
-that is on disk for certain. The row is brought up to date every `_SYNC_BYTES`, so a crash costs an upload no more than that.
+What has come of an unfinished file lies in a file of its own, apart from the finished ones, and its row says how much
+of that is on disk for certain. The row is brought up to date every `_SYNC_BYTES`; a crash costs an upload no more.
 """
 
 from __future__ import annotations
