@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,12 +16,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from latent_inv.errors import LatentInvError, LimitError, SpecError, UnavailableError
 from latent_inv.incidents import as_typed
 
-from .disk import FULL, RETRY_SECONDS
+from .disk import FULL, RETRY_SECONDS, sqlite_found_no_room
 
 #: how long one waits for another's write, in seconds
 BUSY_SECONDS = 20
-#: below this many free bytes a failed write is taken for want of room
-_LITTLE_BYTES = 2**20
 #: names the lock that a server holds in PostgreSQL; any number that no other program is likely to use
 _CLAIM = 0x6C61_7465_6E74
 _MIGRATION = _CLAIM + 1
@@ -155,7 +152,7 @@ class Database:
             return as_typed(error, "the database")
         text, state = str(error.orig), getattr(error.orig, "sqlstate", None)
         if self._file is not None:
-            if "is full" in text or ("disk I/O error" in text and _free(self._file) < _LITTLE_BYTES):
+            if sqlite_found_no_room(text, self._file):
                 return LimitError(FULL, retry_after=RETRY_SECONDS)
             if "is locked" in text:
                 return UnavailableError("the database is busy", retry_after=1.0)
@@ -163,7 +160,7 @@ class Database:
             return LimitError("the disk of the database is full", retry_after=RETRY_SECONDS)
         elif state in ("40P01", "40001", "55P03"):  # deadlock, not serialisable, lock not to be had
             return UnavailableError("the database is busy", retry_after=1.0)
-        elif error.connection_invalidated or (isinstance(error, sa.exc.OperationalError)):
+        elif error.connection_invalidated or isinstance(error, sa.exc.OperationalError):
             return UnavailableError("the database does not answer", retry_after=5.0)
         return as_typed(error, "the database")
 
@@ -179,13 +176,6 @@ def _parse(url: str) -> sa.URL:
     if backend not in _DRIVERS:
         raise SpecError(f'a database of the kind "{backend[:40]}" is not supported; {accepted}', field="database")
     return parsed.set(drivername=_DRIVERS[backend])
-
-
-def _free(path: Path) -> int:
-    try:
-        return shutil.disk_usage(path.parent).free
-    except OSError:
-        return 0
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

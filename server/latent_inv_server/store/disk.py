@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from latent_inv.incidents import as_typed
 RETRY_SECONDS = 30.0
 FULL = "the disk of the data folder is full"
 
+#: below this many free bytes a failed write is taken for want of room
+_LITTLE_BYTES = 2**20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -27,6 +30,15 @@ def typed_disk_errors() -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise LimitError(FULL, retry_after=RETRY_SECONDS) from error
         raise as_typed(error, "the data folder") from error
+
+
+def sqlite_found_no_room(text: str, path: Path) -> bool:
+    """Does SQLite's message about the database at `path` mean a full disk? One of its two can mean other things, too."""
+    try:
+        little = shutil.disk_usage(path.parent).free < _LITTLE_BYTES
+    except OSError:
+        little = False
+    return "is full" in text or ("disk I/O error" in text and little)
 
 
 def sync(path: Path) -> None:

@@ -213,7 +213,7 @@ def to_record(row: Mapping[Any, Any]) -> JobRecord:
     """The record of a row of `JOBS`.
 
     Raises:
-        KeyError, ValueError: the row is none of ours, as in a damaged database.
+        KeyError, ValueError, TypeError: the row is none of ours, as in a damaged database.
     """
     values = {column.name: row[column.name] for column in JOBS.columns}
     return JobRecord(
@@ -221,7 +221,7 @@ def to_record(row: Mapping[Any, Any]) -> JobRecord:
             **values,
             "request_id": values["request_id"] or "",
             "state": JobState(values["state"]),
-            "labels": json.loads(values["labels"]),
+            "labels": dict(json.loads(values["labels"])),
             "artifacts": tuple(json.loads(values["artifacts"])),
         }
     )

@@ -24,10 +24,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from latent_inv.errors import UnavailableError
+from latent_inv.errors import LimitError, UnavailableError
 
 from .database import Database, sqlite_url
-from .disk import sync, typed_disk_errors
+from .disk import FULL, RETRY_SECONDS, sqlite_found_no_room, sync, typed_disk_errors
 from .jobs import insert, to_record
 from .schema import JOBS, UPLOADS, migrate
 
@@ -39,6 +39,7 @@ _MAX_GAP = 100_000
 _BEYOND = 1_000
 #: files that make up one database
 _SUFFIXES = ("", "-wal", "-shm")
+_STRANGE = (KeyError, ValueError, TypeError, AttributeError)
 _UNREADABLE = (sqlite3.Error, UnicodeError, MemoryError, OverflowError)
 
 _Row = dict[str, Any]
@@ -97,7 +98,7 @@ def damage(path: Path) -> str:
     """What is wrong with a SQLite file, in a few words; empty if it is sound or not there.
 
     Raises:
-        UnavailableError: it cannot be looked at, for a reason that is not in the file.
+        LimitError, UnavailableError: it cannot be looked at, for a reason that is not in the file.
     """
     if not path.exists():
         log = path.with_name(path.name + "-wal")
@@ -109,14 +110,37 @@ def damage(path: Path) -> str:
     try:
         with closing(sqlite3.connect(path, timeout=1.0)) as connection:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-            return "" if found == "ok" else " ".join(found.split())[:200]
+            return _strange_row(connection) if found == "ok" else " ".join(found.split())[:200]
     except sqlite3.OperationalError as error:
         # What the disk or another process does is no fault of the file's.
-        if any(word in str(error) for word in ("locked", "disk I/O", "is full")):
+        if sqlite_found_no_room(str(error), path):
+            raise LimitError(FULL, retry_after=RETRY_SECONDS) from error
+        if any(word in str(error) for word in ("locked", "disk I/O")):
             raise UnavailableError(f"the job database cannot be opened: {error}") from error
         return str(error)[:200]
     except sqlite3.DatabaseError as error:
         return str(error)[:200]
+
+
+def _strange_row(connection: sqlite3.Connection) -> str:
+    """SQLite's own check looks at the shape of the tree, not at what the values mean."""
+    connection.row_factory = sqlite3.Row
+    for table in (JOBS, UPLOADS):
+        if not _has(connection, table):
+            continue  # new, or of a version that the migrations will bring here
+        for row in connection.execute(f"SELECT * FROM {table.name}"):  # noqa: S608, the name is one of ours
+            values = _typed(row, table)
+            if values is None or (table is JOBS and not _is_job(values)):
+                return f"a row of {table.name} cannot be read"
+    return ""
+
+
+def _is_job(row: _Row) -> bool:
+    try:
+        to_record(row)
+    except _STRANGE:
+        return False
+    return True
 
 
 def _save(path: Path, copy: Path, part: Path) -> tuple[int, int]:
@@ -147,7 +171,7 @@ def _fill(connection: sa.Connection, copy: Path) -> tuple[int, int]:
         try:
             with connection.begin_nested():
                 insert(connection, to_record(row))
-        except (IntegrityError, KeyError, ValueError, TypeError, AttributeError):
+        except (IntegrityError, *_STRANGE):
             continue  # a row that is no job, or the same one again
         jobs += 1
     for row in _rows(copy, UPLOADS):
@@ -169,14 +193,19 @@ def _rows(path: Path, table: sa.Table) -> Iterator[_Row]:
         try:
             # Without this, SQLite refuses a file that is shorter than it should be.
             connection.execute("PRAGMA writable_schema = ON")
-            columns = {str(row["name"]) for row in connection.execute(f"PRAGMA table_info({table.name})")}
+            if not _has(connection, table):
+                return
         except _UNREADABLE:
             return
-        if {column.name for column in table.columns} <= columns:
-            for row in _numbered(connection, table.name):
-                found = _typed(row, table)
-                if found is not None:
-                    yield found
+        for row in _numbered(connection, table.name):
+            found = _typed(row, table)
+            if found is not None:
+                yield found
+
+
+def _has(connection: sqlite3.Connection, table: sa.Table) -> bool:
+    columns = {str(row["name"]) for row in connection.execute(f"PRAGMA table_info({table.name})")}
+    return {column.name for column in table.columns} <= columns
 
 
 def _numbered(connection: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:

@@ -86,11 +86,11 @@ UPLOADS = sa.Table(
 
 #: words that differ between the two kinds of database
 _WORDS: dict[str, dict[str, str]] = {
-    "sqlite": {"text": "TEXT", "bytes": "BLOB", "real": "DOUBLE PRECISION"},
+    "sqlite": {"text": "TEXT", "bytes": "BLOB", "real": "DOUBLE"},
     "postgresql": {"text": 'TEXT COLLATE "C"', "bytes": "BYTEA", "real": "DOUBLE PRECISION"},
 }
 
-_META_STATEMENT = "CREATE TABLE IF NOT EXISTS meta (name {text} PRIMARY KEY, value {text} NOT NULL)"
+_META_STATEMENT = "CREATE TABLE IF NOT EXISTS meta (name {text} NOT NULL PRIMARY KEY, value {text} NOT NULL)"
 
 #: version → statements that lead to it from the version before. Never changed once released, only added to.
 MIGRATIONS: dict[int, tuple[str, ...]] = {

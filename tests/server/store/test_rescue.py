@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import sqlite3
@@ -134,7 +135,6 @@ def test_values_of_another_type_are_no_rows(tmp_path: Path, caplog: pytest.LogCa
         connection.execute("UPDATE jobs SET labels = '3' WHERE job_id = 'job-004'")
         connection.execute("UPDATE jobs SET client = x'ff00' WHERE job_id = 'job-006'")
         connection.commit()
-    overwrite(file, leaves_of_jobs(file)[30])
     with opened(tmp_path / "data", caplog) as store:
         names = {job.job_id for job in store.jobs.page("ann", limit=1000)}
         assert not names & {f"job-00{number}" for number in (1, 2, 3, 4, 6)}
@@ -164,6 +164,23 @@ def test_a_log_without_its_file_is_set_aside(tmp_path: Path, caplog: pytest.LogC
     Path(f"{file}-wal").write_bytes(b"log" * 1000)
     opened(folder, caplog).close()
     assert [path.read_bytes() for path in folder.glob("jobs.damaged-*-wal")] == [b"log" * 1000]
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_no_damage_stops_a_start(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    file = filled(tmp_path / "data")
+    data = bytearray(file.read_bytes())
+    for _ in range(chance.choice([1, 3, 20])):
+        length = chance.choice([1, 8, 512])
+        place = chance.randrange(200 if chance.random() < 0.3 else len(data) - length)
+        data[place : place + length] = chance.randbytes(length)
+    file.write_bytes(data[: chance.randrange(len(data)) if chance.random() < 0.3 else len(data)])
+    with open_store(tmp_path / "data") as store:
+        kept = len(store.jobs.page("ann", limit=1000))
+        assert store.rescue is not None or kept == JOBS
+        store.jobs.create(record("new"))
+        store.jobs.finish("new", JobState.failed, 1.0, sequence=1)
 
 
 class Killed(BaseException):
