@@ -33,7 +33,7 @@ def typed_disk_errors() -> Iterator[None]:
 
 
 def sqlite_found_no_room(text: str, path: Path) -> bool:
-    """Does SQLite's message about the database at `path` mean a full disk? One of its two can mean other things, too."""
+    """Does SQLite's message about the database at `path` mean a full disk? One of the two may be another failure."""
     try:
         little = shutil.disk_usage(path.parent).free < _LITTLE_BYTES
     except OSError:

@@ -125,18 +125,20 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE INDEX jobs_by_state ON jobs (state, end_time)",
         """
         CREATE TABLE labels (
-            job_id {text} NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
+            job_id {text} NOT NULL,
             name {text} NOT NULL,
             value {text} NOT NULL,
-            PRIMARY KEY (job_id, name)
+            PRIMARY KEY (job_id, name),
+            FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
         )
         """,
         "CREATE INDEX labels_by_value ON labels (name, value, job_id)",
         """
         CREATE TABLE job_files (
-            job_id {text} NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
+            job_id {text} NOT NULL,
             sha256 {text} NOT NULL,
-            PRIMARY KEY (job_id, sha256)
+            PRIMARY KEY (job_id, sha256),
+            FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
         )
         """,
         "CREATE INDEX job_files_by_hash ON job_files (sha256, job_id)",
