@@ -33,6 +33,7 @@ class JobRecord:
         request_sha256: of the canonical request, to tell a repetition from another request.
         summary: the wire's `JobSpec` without pictures and latents, serialized.
         spec_blob: hash of the whole `JobSpec`.
+        artifacts: hashes of the client's uploaded files that it refers to.
         bulk: runs beside others for throughput.
         checkpoint_blob, result_blob: hashes; empty: none.
         progress: the newest wire `Progress`, serialized; empty: none.
@@ -51,6 +52,7 @@ class JobRecord:
     bulk: bool
     create_time: float
     labels: Mapping[str, str] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
     start_time: float | None = None
     end_time: float | None = None
     checkpoint_blob: str = ""
@@ -63,7 +65,11 @@ class JobRecord:
 
 
 class JobStore(Protocol):
-    """Durable jobs: when a call returns, what it did survives the loss of power. Safe to use from several threads."""
+    """Durable jobs: when a call returns, what it did survives the loss of power. Safe to use from several threads.
+
+    Any call may raise UnavailableError (the database does not answer, try again), and any that writes LimitError (the
+    disk is full); then nothing was changed, and the store works on.
+    """
 
     def create(self, record: JobRecord) -> tuple[JobRecord, bool]:
         """Keep a new job, or find the one that the same client made before with the same request_id.
@@ -72,6 +78,8 @@ class JobStore(Protocol):
             (the job that is kept, True if it is the new one)
         Raises:
             AlreadyExistsError: the request_id stands for another request (another `request_sha256`).
+            NotFoundError: one of its artifacts is no complete upload of this client; nothing is kept.
+            LimitError: the disk is full; nothing is kept.
         """
 
     def get(self, job_id: str, client: str | None = None) -> JobRecord | None:
@@ -139,9 +147,11 @@ class JobStore(Protocol):
 class Blobs(Protocol):
     """Content-addressed files. Safe to use from several threads."""
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, *, needed: bool = False) -> str:
         """Keep `data`, durably and whole or not at all; returns its SHA-256 in lowercase hexadecimal.
 
+        Args:
+            needed: belongs to a job that was accepted (result, checkpoint), so that the disk budget does not stop it.
         Raises:
             LimitError: the disk is full, or the disk budget is used up.
         """
