@@ -47,14 +47,14 @@ class FileBlobs:
 
     def __init__(self, folder: Path, budget: int | None = None) -> None:
         self._folder, self._budget = folder, budget
-        # One file is written, freshened and removed by one thread at a time; `_counting` guards the sum of sizes.
+        # One file is written, freshened and removed by one thread at a time: all of a folder have one lock. `_counting`
+        # guards the sum of sizes.
         self._locks = tuple(threading.Lock() for _ in range(64))
         self._counting = threading.Lock()
         self._used = 0
         with typed_disk_errors():
-            for number in range(256):
-                (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-            sync(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            sync(folder)  # of one that was killed before it had done so
             sync(folder.parent)
             for entry in self._entries():
                 if is_sha256(entry.name):
@@ -76,7 +76,7 @@ class FileBlobs:
             growth = len(data) - (old or 0)
             self._reserve(growth, needed)
             try:
-                path.parent.mkdir(exist_ok=True)
+                self._make_home(path)
                 write_bytes(path, data)
             except BaseException as error:
                 self._count((_size(path) or 0) - (old or 0) - growth)
@@ -102,7 +102,7 @@ class FileBlobs:
             sync(path)
             os.utime(path)
             target = self._path(name)
-            target.parent.mkdir(exist_ok=True)
+            self._make_home(target)
             old, new = _size(target) or 0, path.stat().st_size
             os.replace(path, target)
             self._count(new - old)
@@ -192,11 +192,18 @@ class FileBlobs:
             raise _missing(name)
         return self._folder / name[:2] / name
 
+    def _make_home(self, path: Path) -> None:
+        # Under the lock of the name, which is that of the whole folder: whoever finds it there finds it on disk.
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sync(self._folder)
+
     def _entries(self) -> Iterator[os.DirEntry[str]]:
-        for number in range(256):
-            with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / f"{number:02x}") as entries:
-                # Made a list first, as files come and go meanwhile.
-                yield from list(entries)
+        for folder in sorted(self._folder.iterdir()):
+            if len(folder.name) == 2 and folder.is_dir():
+                with os.scandir(folder) as entries:
+                    # Made a list first, as files come and go meanwhile.
+                    yield from list(entries)
 
 
 def _size(path: Path) -> int | None:

@@ -32,14 +32,14 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
-    """An empty database; a new one each time, as the lock that a server holds is one a database."""
+    """A schema without tables, which is to a connection what an empty database would be, and made in a moment."""
     name = f"test_{next(_NUMBERS)}"
     url = sa.make_url(postgres_server).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     engine.dispose()
-    return sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    return sa.make_url(postgres_server).update_query_dict({"options": f"-csearch_path={name}"}).render_as_string()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

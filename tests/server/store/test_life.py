@@ -185,5 +185,7 @@ def test_lives_of_jobs(url: str) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=checks),
+        settings=settings(
+            max_examples=12 if url else 25, stateful_step_count=25, deadline=None, suppress_health_check=checks
+        ),
     )

@@ -120,7 +120,7 @@ def test_pieces_may_come_again_and_not_too_early(store: Store) -> None:
 
 def test_another_content_is_found_out_and_forgotten(store: Store) -> None:
     begun(store)
-    store.uploads.append("ann", NAME, 0, b"x" + DATA[1:], 2.0)
+    store.uploads.append("ann", NAME, 0, bytes([DATA[0] ^ 1]) + DATA[1:], 2.0)
     with pytest.raises(InputError, match=r"sha256: the content has the SHA-256 [0-9a-f]{64}, .* was announced"):
         store.uploads.complete("ann", NAME, 3.0)
     assert store.uploads.get("ann", NAME) is None
