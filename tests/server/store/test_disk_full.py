@@ -47,7 +47,7 @@ def half_open(path: Path, *_: Any, **__: Any) -> HalfFile:
 
 
 FAULTS: dict[str, tuple[Any, str, Any]] = {
-    "write": (files.Path, "open", half_open),
+    "write": (files, "open", half_open),
     "fsync": (files.os, "fsync", failing(errno.ENOSPC)),
     "rename": (files.os, "replace", failing(errno.ENOSPC)),
     "quota": (files.os, "replace", failing(errno.EDQUOT)),
@@ -63,7 +63,7 @@ def test_a_content_is_whole_or_not_there(tmp_path: Path, fault: str, monkeypatch
     with open_store(tmp_path / "data") as store:
         kept = store.blobs.put(b"kept")
         with monkeypatch.context() as patch:
-            patch.setattr(*FAULTS[fault])
+            patch.setattr(*FAULTS[fault], raising=False)  # `open` is a builtin, hidden by this one
             with pytest.raises(LimitError, match=FULL) as caught:
                 store.blobs.put(bytes(10_000), needed=True)
         assert caught.value.retry_after is not None
