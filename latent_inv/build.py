@@ -42,7 +42,7 @@ class Stage:
     Attributes:
         key: rows with equal keys may share a call.
         steps: most steps of a row in this stage; None: all that the budget leaves.
-        enough_psnr_db: a row that has this when the stage is over is done; None: it goes on.
+        enough_psnr_db, enough_lpips: a row that has both when the stage is over is done; None: it goes on.
         rungs: (step, keep), counted from the stage's begin; see `Initialiser.rungs`.
     """
 
@@ -51,6 +51,7 @@ class Stage:
     key: Hashable
     steps: int | None = None
     enough_psnr_db: float | None = None
+    enough_lpips: float | None = None
     rungs: tuple[tuple[int, int], ...] = ()
 
 
@@ -218,7 +219,7 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
         own = replace(objective, modelled=solver.modelled(list(objective.losses)), rounded=rounded)
         check_solver(own, solver, starts[0], target)
         key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
-        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, own_rungs))
+        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, stage.enough_lpips, own_rungs))
     return Job(
         spec=spec,
         stages=tuple(stages),

@@ -15,8 +15,9 @@ from .settings import Settings, plain
 MAX_DENSE_LATENTS = 1024
 #: a larger Jacobian would crowd out all else on a small machine
 MAX_JACOBIAN_BYTES = 2**30
-#: PSNR above which a picture counts as one that the generator can make, as it came through a file
-IN_RANGE_DB = 26.0
+#: PSNR above which, and distance below which, a picture counts as one that the generator can make, as it came through
+#: a file. Some paintings are within 31 dB and look like something else, at four times this distance.
+IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
 #: starts and steps of the search for pictures that the generator cannot make exactly, and steps that finish it
 WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
 #: with less time than this, several starts would take it from each other
@@ -54,13 +55,14 @@ class Stage:
 
     Attributes:
         steps: most steps; None: all that the budget leaves.
-        enough_psnr_db: a row that has this when the stage is over needs no further one; None: it goes on.
+        enough_psnr_db, enough_lpips: a row that has both when the stage is over needs no further one; None: it goes on.
         joined_by: further starts that join the first row that gets here, the worse half going at each rung; None: none.
     """
 
     solver: Settings
     steps: int | None = None
     enough_psnr_db: float | None = None
+    enough_lpips: float | None = None
     joined_by: specs.Halving | None = None
 
 
@@ -79,6 +81,7 @@ class Picked:
                 "solver": plain(stage.solver),
                 "steps": stage.steps,
                 "enough_psnr_db": stage.enough_psnr_db,
+                "enough_lpips": stage.enough_lpips,
                 "joined_by": plain(stage.joined_by),
             }
             for stage in self.stages
@@ -118,17 +121,19 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.003)
     # Only data terms vanish together with the pixels; a prior has its own say to the end.
     data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
-    exact = Stage(bold, steps=40, enough_psnr_db=IN_RANGE_DB if data_only else None)
+    near = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
+    enough = (IN_RANGE_DB, IN_RANGE_LPIPS) if data_only else (None, None)
+    exact = Stage(bold, steps=40, enough_psnr_db=enough[0], enough_lpips=enough[1])
     seconds = spec.budget.seconds
     if seconds is not None and seconds < WIDE_SECONDS:
-        last = f"then adam on all terms, for pictures that are not within {IN_RANGE_DB:g} dB by then"
+        last = f"then adam on all terms, for pictures that are not within {near} by then"
         return (exact, Stage(specs.Adam())), (_EXACT, last)
     joining = specs.Halving(count=WIDE_STARTS, rung=25)
     wide = Stage(specs.Adam(), WIDE_STEPS, joined_by=joining)
     # A picture of the generator that the first attempt missed is found from the best of many; any other is finished.
     polish = Stage(specs.LBFGS(), None if seconds is not None else POLISH_STEPS)
     last = (
-        f"then, for pictures that are not within {IN_RANGE_DB:g} dB by then, adam on all terms from {joining.count} "
+        f"then, for pictures that are not within {near} by then, adam on all terms from {joining.count} "
         "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
     return (exact, wide, exact, polish), (_EXACT, last)

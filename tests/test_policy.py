@@ -62,7 +62,7 @@ def test_few_latents_and_squared_pixels_get_second_order_and_then_adam() -> None
     exact, wide, again, polish = found.stages
     assert exact.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
     assert exact.steps is not None
-    assert exact.enough_psnr_db == policy.IN_RANGE_DB
+    assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
     assert wide.joined_by == spec.Halving(count=policy.WIDE_STARTS, rung=25)
     assert again == exact
     assert polish == Stage(spec.LBFGS(), policy.POLISH_STEPS)
@@ -75,7 +75,7 @@ def test_with_little_time_there_is_one_start_and_no_prior_is_cut_short() -> None
     assert solvers(hurried) == [spec.LevenbergMarquardt, spec.Adam]
     assert all(stage.joined_by is None for stage in hurried.stages)
     with_prior = picked(losses=(spec.Pixel(), spec.LatentPrior()))
-    assert with_prior.stages[0].enough_psnr_db is None
+    assert (with_prior.stages[0].enough_psnr_db, with_prior.stages[0].enough_lpips) == (None, None)
 
 
 JACOBIAN = policy.MAX_JACOBIAN_BYTES

@@ -90,6 +90,8 @@ class JobRun:
         stage = self.job.stages[row.stage]
         best = row.best_metrics
         enough = stage.enough_psnr_db is not None and best is not None and best.psnr_db >= stage.enough_psnr_db
+        if best is not None and best.lpips is not None and stage.enough_lpips is not None:
+            enough = enough and best.lpips <= stage.enough_lpips  # not looked at by jobs that do without
         if enough or row.stage == len(self.job.stages) - 1:
             return False
         row.stage, row.stage_step, row.stage_seconds = row.stage + 1, row.step + 1, self.elapsed()

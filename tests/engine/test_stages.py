@@ -101,8 +101,14 @@ def test_what_is_good_enough_needs_no_further_stage(stages: Choose) -> None:
     picture = own_picture()
     near = Given(latents={"z": result_of(job(seed=3, steps=0)).latents["z"] + 0.2})
     asked = job(picture=picture, steps=60, initialiser=near)
-    for enough, goes_on in ((26.0, False), (199.0, True), (None, True)):
-        stages(Stage(EXACT, steps=40, enough_psnr_db=enough), Stage(GENTLE))
+    for enough, lpips, goes_on in (
+        (26.0, None, False),
+        (26.0, 0.5, False),
+        (26.0, -1.0, True),
+        (199.0, 0.5, True),
+        (None, None, True),
+    ):
+        stages(Stage(EXACT, steps=40, enough_psnr_db=enough, enough_lpips=lpips), Stage(GENTLE))
         result = result_of(asked)
         assert result.metrics.psnr_db > 60
         assert (result.steps == 60) is goes_on
