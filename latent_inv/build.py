@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,22 +15,20 @@ from .asset_table import ENCODERS
 from .checks import check_solver
 from .device import DTYPES, Placement
 from .encoders import AmortisedEncoder, load_encoder
-from .errors import LatentsError, LimitError, ShapeError, at, unknown_name
+from .errors import LatentsError, ShapeError, at, unknown_name
 from .generators.base import Generator, LoadProgress, Rounded
-from .images import Picture, crop_and_fit
+from .images import Picture
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Constants, Objective
 from .observations import OBSERVATIONS
+from .outline import Fitted, batch_key, fit_job, lane_width, pick_for, step_limit, wants_encoder
 from .perceptual import load_metric
-from .policy import Offers, Picked, pick
+from .policy import Picked
 from .seeding import stream
-from .settings import Settings, structure
 from .solvers import SOLVERS, Solver
 from .types import Latents
 
-#: steps of a stage that has no number of its own
-DEFAULT_STEPS = 200
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
 
 
@@ -149,33 +146,17 @@ class Catalogue:
         return self._encoders[name, dtype]
 
 
-def fit_picture(
-    generator: type[Generator] | Generator, picture: Picture, crop: tuple[int, int, int, int] | None
-) -> tuple[Picture, tuple[int, int]]:
-    """`picture` as the generator makes it, and the (height, width) of its part without padding."""
-    fitted, placement = crop_and_fit(picture, crop=crop, size=generator.size, stride=generator.stride)
-    return fitted, (placement.height, placement.width)
-
-
-def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> tuple[str, Picture, tuple[int, int]]:
-    """All of a job that can be checked without weights: the name of its space, and its picture as in `fit_picture`.
-
-    Raises:
-        LatentInvError: the field, what was found, and what is accepted.
-    """
-    space = spec.space or kind.default_space
-    if space not in kind.spaces:
-        raise unknown_name("space", space, list(kind.spaces), field="space")
-    return (space, *fit_picture(kind, spec.picture, spec.crop))
-
-
-def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress | None = None) -> Job:
+def build_job(
+    spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress | None = None, fitted: Fitted | None = None
+) -> Job:
     """Check everything about `spec` and load what it needs.
 
+    Args:
+        fitted: from `fit_job`, if that was done already.
     Raises:
         LatentInvError: the field, what was found, and what is accepted.
     """
-    space_name, picture, visible = fit_job(spec, catalogue.find(spec.generator))
+    space_name, picture, visible = fitted or fit_job(spec, catalogue.find(spec.generator))
     generator = catalogue.load(spec.generator, spec.dtype, progress)
     metric = load_metric(spec.perceptual, device=catalogue.placement.torch_device, dtype=DTYPES[spec.dtype])
     size = (picture.height, picture.width)
@@ -208,10 +189,7 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
-    most = catalogue.placement.max_lane_width
-    if spec.lane_width > most:
-        raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
-    width = spec.lane_width or (catalogue.placement.lane_width if spec.priority == "bulk" else 1)
+    width = lane_width(spec, catalogue.placement)
     target, stages = objective.prepare(picture, {}), []
     for stage, own_rungs in zip(picked.stages, rungs, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
@@ -236,61 +214,12 @@ def build_job(spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress 
     )
 
 
-def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
-    """Most steps of a row."""
-    if spec.budget.steps is not None:
-        return spec.budget.steps
-    if spec.budget.seconds is not None:
-        return specs.UNLIMITED_STEPS
-    return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
-
-
-def pick_for(spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoder: bool) -> Picked:
-    """What the policy takes for a job; needs no weights.
-
-    Args:
-        size: (height, width) of the fitted picture.
-    """
-    shapes = kind.spaces[space].shapes(size)
-    observed = OBSERVATIONS[type(spec.observation)](spec.observation).differentiable
-    offers = Offers(
-        encoder=encoder,
-        differentiable=kind.differentiable and observed,
-        forward_mode=kind.forward_mode,
-        latents=sum(math.prod(shapes[name]) for name in kind.spaces[space].searched),
-        pixels=3 * size[0] * size[1],
-        number_bytes=DTYPES[spec.dtype].itemsize,
-    )
-    return pick(spec, offers)
-
-
 def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
     """What an encoder sees in the job's picture, asked for only if the start wants it; None without an encoder."""
-    # A damaged or foreign encoder must not refuse jobs that begin without one.
-    wanted = isinstance(spec.initialiser, (specs.Auto, specs.Encoder, specs.Halving))
-    encoder = catalogue.encoder(spec.generator, spec.dtype) if wanted else None
+    encoder = catalogue.encoder(spec.generator, spec.dtype) if wants_encoder(spec) else None
     if encoder is None or encoder.card.space != space:
         return None
     return partial(encoder.see, picture)
-
-
-def batch_key(
-    spec: specs.JobSpec, solver: Settings, space: str, size: tuple[int, int], width: int, *, masked: bool
-) -> Hashable:
-    """What must be equal for rows to share a call: everything but numbers, targets and latents."""
-    return (
-        spec.generator,
-        space,
-        spec.dtype,
-        size,
-        width,
-        spec.perceptual,
-        masked,
-        spec.budget.target_lpips is not None,
-        structure(solver),
-        structure(spec.observation),
-        tuple(structure(loss) for loss in spec.losses),
-    )
 
 
 def split(latents: Latents, searched: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

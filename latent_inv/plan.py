@@ -13,15 +13,17 @@ import torch
 
 from latent_inv import policy
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, Stage, build_job, fit_job, pick_for, step_limit
+from latent_inv.build import Job, Stage, build_job
 from latent_inv.checks import jacobian_bytes
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
+from latent_inv.engine.footprint import has_jacobian, kept_bytes
 from latent_inv.engine.runner import evaluate
 from latent_inv.engine.starts import first_tensors
 from latent_inv.errors import AssetError
 from latent_inv.generators import GENERATORS
 from latent_inv.objective import Constants
+from latent_inv.outline import fit_job, pick_for, step_limit
 from latent_inv.settings import Settings
 from latent_inv.solve import make_spec
 from latent_inv.solvers import Evaluation
@@ -205,20 +207,11 @@ def _memory(job: Job) -> float:
     latents, constants = _one_lane(job)
     most = 0
     for stage in job.stages:
-        kept: dict[int, int] = {}
-
-        def note(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            evaluate(stage.objective, latents, constants, stage.solver.needs)
         jacobian = 0
-        if stage.solver.needs == "model":
+        if has_jacobian(stage):
             entries = stage.objective.residual_entries(job.starts[0], job.target)
             jacobian = jacobian_bytes(stage.objective, job.starts[0], entries)
-        most = max(most, sum(kept.values()) + jacobian)
+        most = max(most, sum(kept_bytes(stage, latents, constants)) + jacobian)
     features = constants.target.features or []
     a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
     return most + a_row * len(job.starts)

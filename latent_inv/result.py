@@ -147,6 +147,20 @@ class Finished(Event):
     error: LatentInvError | None = None
 
 
+@dataclass(frozen=True)
+class Lost(Finished):
+    """The end of a job by the loss of its worker: nothing is wrong with the job, as far as is known.
+
+    It ends like any other for whoever only waits for an end. Whoever has its spec and a checkpoint may submit it again.
+    `sequence` is 0, since how far the job's events had counted is lost, too.
+
+    Attributes:
+        suspect: the worker was busy with this job when it went, so that the job may be the cause.
+    """
+
+    suspect: bool = False
+
+
 # ---- results -----------------------------------------------------------------------------------
 
 

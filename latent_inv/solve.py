@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_start, given_latents, with_shortcuts
-from .build import fit_job
 from .device import DTYPES, place
 from .engine.engine import Engine
-from .engine.starts import warm_up
 from .errors import InternalError
 from .generators import GENERATORS
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
+from .outline import fit_job
 from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from .settings import Settings
@@ -113,9 +112,6 @@ def invert(
     fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
     engine.catalogue.load(generator, spec.dtype, on_load)
     load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)
-
-    if spec.budget.seconds is not None:
-        warm_up(spec, engine.catalogue)
 
     def tell(event: Event) -> None:
         if on_progress is not None and isinstance(event, Progress):

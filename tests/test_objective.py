@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from latent_inv import spec
-from latent_inv.build import Catalogue, Job, batch_key, build_job
+from latent_inv.build import Catalogue, Job, build_job
 from latent_inv.device import place
 from latent_inv.engine.runner import decode_rows, evaluate
 from latent_inv.errors import ShapeError, SpecError, UnsupportedError
 from latent_inv.images import Picture
 from latent_inv.objective import Constants, sum_in_order
+from latent_inv.outline import batch_key
 from latent_inv.settings import Settings
 from latent_inv.types import join_rows
 from tests import contracts

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latent_inv import policy, spec
-from latent_inv.build import pick_for
+from latent_inv.outline import pick_for
 from latent_inv.policy import Offers, Picked, Stage, pick
 from latent_inv.settings import Settings
 from tests.conftest import make_picture

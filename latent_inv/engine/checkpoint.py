@@ -23,7 +23,7 @@ from .starts import solver_key
 if TYPE_CHECKING:
     from .job import JobRun
 
-FORMAT = "latent_inv checkpoint 1"
+FORMAT = "latent_inv checkpoint 2"
 
 
 def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
@@ -36,6 +36,8 @@ def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
         "format": FORMAT,
         "job": run.fingerprint,
         "seconds": run.elapsed(),
+        "width": run.job.width,
+        "narrowed": run.narrowed,
         "rows": rows,
         "warnings": run.warnings,
     }
@@ -63,6 +65,12 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
         run.rows[:] = rows
         run.seconds_before = float(counters["seconds"])
         run.warnings[:] = counters["warnings"]
+        run.narrowed = bool(counters["narrowed"])
+        if counters["width"] != run.job.width:
+            # Bit-equal results need the width at which the job began, whatever is the custom here now.
+            if run.job.spec.lane_width or not 1 <= int(counters["width"]) <= run.placement.max_lane_width:
+                raise ValueError("a width that cannot be")
+            run.go_on_at(int(counters["width"]))
         return [
             row_tensors if run.rows[index].dropped else _restored(run, index, row_tensors, tensors)
             for index, row_tensors in enumerate(starts)

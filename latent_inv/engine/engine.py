@@ -15,30 +15,32 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
-from latent_inv.build import Catalogue, build_job
+from latent_inv.build import Catalogue, Job, build_job
 from latent_inv.device import Placement
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
 from latent_inv.generators.base import Generator
-from latent_inv.incidents import as_typed
-from latent_inv.result import Event, Finished, Outcome
+from latent_inv.incidents import as_typed, is_out_of_memory
+from latent_inv.outline import fit_job
+from latent_inv.result import Event, Outcome
 from latent_inv.solvers import Evaluation, Verdict
 from latent_inv.spec import JobSpec, Spec
 
 from . import requests
-from .batch import LaneBatch, Member, RowStore, RowTensors, read_rows
+from .batch import LaneBatch, Member, read_rows
 from .checkpoint import restore
+from .footprint import Admission
+from .health import Load
 from .job import JobRun
+from .lanes import Lanes
 from .run import MAX_MOVES, Row
-from .scheduler import Lane, Scheduler
-from .starts import first_tensors, moved_start, solver_key
+from .scheduler import Lane
+from .starts import first_tensors, moved_start, solver_key, warm_up
 
 #: searched part -> [R, …]
 Point = dict[str, torch.Tensor]
@@ -49,7 +51,12 @@ _ESTIMATE_OVER = 5
 
 
 class Engine:
-    """Runs jobs in the calling thread: `submit`, then `poll` until the `Finished` event. See `EngineSeam`."""
+    """Runs jobs in the calling thread: `submit`, then `poll` until the `Finished` event. See `EngineSeam`.
+
+    Args:
+        memory_bytes: what its jobs may take together, as far as can be estimated; None: not estimated, no limit.
+        on_work: called with the ids of the jobs that are about to be worked on, before each piece of work.
+    """
 
     def __init__(
         self,
@@ -57,60 +64,83 @@ class Engine:
         placement: Placement,
         *,
         encoders: Mapping[str, Path] | None = None,
+        memory_bytes: int | None = None,
+        on_work: Callable[[tuple[str, ...]], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         placement.apply()
         self.catalogue = Catalogue(table, placement, encoders)
         self.placement = placement
-        self._clock = clock
-        self._scheduler: Scheduler[Member] = Scheduler()
+        self._clock, self._on_work = clock, on_work
+        self._admission = Admission(self.catalogue, memory_bytes)
+        self._lanes = Lanes()
         self._jobs: dict[str, JobRun] = {}
-        self._store = RowStore()
-        self._batches: WeakKeyDictionary[Lane[Member], LaneBatch] = WeakKeyDictionary()
         self._durations: dict[Any, deque[float]] = {}
-        self._requests: deque[tuple[str, requests.Work]] = deque()
+        self._warm: set[Any] = set()
+        self._steps = 0
+        self._requests = requests.Requests()
         self._events: list[Event] = []
 
     # ---- the seam ------------------------------------------------------------------------------
 
     def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
         """Take a request. See `EngineSeam.submit`."""
-        if job_id in self._jobs or any(job_id == waiting for waiting, _ in self._requests):
+        if job_id in self._jobs or job_id in self._requests:
             raise AlreadyExistsError(f'a job with the id "{job_id:.80}" is running', field="job_id")
+        self._on_work((job_id,))
         if not isinstance(spec, JobSpec):
-            self._requests.append((job_id, requests.prepare(spec, self.catalogue)))
+            self._requests.put(job_id, requests.prepare(spec, self.catalogue))
             return
+        try:
+            self._admit(job_id, spec, checkpoint)
+        except BaseException:
+            self._admission.release(job_id)
+            raise
+
+    def _admit(self, job_id: str, spec: JobSpec, checkpoint: bytes | None) -> None:
         admitted = self._clock()
-        job = build_job(spec, self.catalogue)
-        if len(self._scheduler) + len(job.starts) > MAX_ROWS:
+        fitted = fit_job(spec, self.catalogue.find(spec.generator))
+        self._admission.admit(job_id, spec, fitted)
+        job = build_job(spec, self.catalogue, fitted=fitted)
+        if len(self._lanes) + len(job.starts) > MAX_ROWS:
             text = f"at most {MAX_ROWS} rows run at once, this job would add {len(job.starts)}"
             raise LimitError(text, retry_after=5 if len(job.starts) <= MAX_ROWS else None)
+        if spec.budget.seconds is not None and self._warm_up(job):
+            admitted = self._clock()  # what a process does once is not taken from the time of whoever comes first
         run = JobRun(job_id, job, self.placement, admitted, self._clock)
         tensors = first_tensors(job)
         if checkpoint is not None:
             tensors = restore(run, tensors, checkpoint)
         self._jobs[job_id] = run
-        for row, owned in zip(run.rows, tensors, strict=True):
-            self._store.put((job_id, row.index), owned)
-            if row.active and not row.waiting:
-                self._schedule(run, row)
-        self._climb(run)
+        self._lanes.enter(run, tensors)
+        self._lanes.climb(run)
         self._finish_if_done(run)
+
+    def _warm_up(self, job: Job) -> bool:
+        """Meet the kernels of kinds of stages that were never run here; True if there were any."""
+        unknown = [stage for stage in job.stages if stage.key not in self._warm and stage.key not in self._durations]
+        for stage in {stage.key: stage for stage in unknown}.values():
+            warm_up(job, stage)
+            self._warm.add(stage.key)
+        return bool(unknown)
 
     def cancel(self, job_id: str) -> None:
         """Stop a job before its next step. See `EngineSeam.cancel`."""
         run = self._jobs.get(job_id)
         if run is not None:
             self._end_all(run, Outcome.cancelled)
-        for waiting in [item for item in self._requests if item[0] == job_id]:
-            self._requests.remove(waiting)
-            self._events.append(Finished(job_id, 1, error=requests.cancelled()))
+        dropped = self._requests.cancel(job_id)
+        if dropped is not None:
+            self._events.append(dropped)
 
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """Do one piece of work and tell what happened. Never waits, since the work is done here."""
         if self._requests:
-            self._answer_on(*self._requests.popleft())
-        lane = self._scheduler.next()
+            self._on_work((self._requests.next_id,))
+            answered = self._requests.turn()
+            if answered is not None:
+                self._events.append(answered)
+        lane = self._lanes.next()
         if lane is not None:
             self._step(lane)
         events, self._events = self._events, []
@@ -121,25 +151,17 @@ class Engine:
         """Is there nothing to do and nothing to tell?"""
         return not (self._jobs or self._requests or self._events)
 
+    @property
+    def load(self) -> Load:
+        """What there is to do; safe to ask from another thread."""
+        jobs, limit = len(self._jobs) + len(self._requests), self._admission.limit
+        lanes, reserved = self._lanes.count, self._admission.reserved
+        return Load(jobs, len(self._lanes), lanes, self._steps, reserved, limit or 0)
+
     def close(self) -> None:
         """Forget all jobs."""
         self._jobs.clear()
-        self._store = RowStore()
-        self._scheduler = Scheduler()
-
-    # ---- requests without a loop ---------------------------------------------------------------
-
-    def _answer_on(self, job_id: str, work: requests.Work) -> None:
-        """Do the next piece of a request; until it is done, others have their turns in between."""
-        try:
-            next(work)
-            self._requests.append((job_id, work))
-        except StopIteration as done:
-            self._events.append(Finished(job_id, 1, result=done.value))
-        except LatentInvError as error:
-            self._events.append(Finished(job_id, 1, error=error))
-        except Exception as error:
-            self._events.append(Finished(job_id, 1, error=as_typed(error, "a request")))
+        self._lanes = Lanes()
 
     # ---- one step of one lane --------------------------------------------------------------------
 
@@ -148,18 +170,32 @@ class Engine:
         if not lane.rows:
             return
         members = list(lane.rows)
+        self._on_work(tuple(dict.fromkeys(job_id for job_id, _ in members)))
+        failed: LatentInvError | None = None
+        short = False
         try:
             self._advance(lane, members)
-        except LatentInvError as error:
-            self._fail(members, error)
-        except torch.OutOfMemoryError:
-            text = "the device has too little memory for this job at this lane width; try a smaller one"
-            self._fail(members, LimitError(text, field="lane_width"))
+            self._steps += 1
         except Exception as error:
-            self._fail(members, as_typed(error, "a step"))
+            # Nothing of it is kept: its frames hold the tensors that were too many.
+            short, failed = is_out_of_memory(error), as_typed(error, "a step")
+        if short:
+            text = "the device has too little memory for this job at this lane width; try a smaller one"
+            failed, members = LimitError(text, field="lane_width"), self._narrow(members)
+        if failed is not None:
+            self._fail(members, failed)
+
+    def _narrow(self, members: list[Member]) -> list[Member]:
+        """Jobs whose width was chosen here try again in narrower lanes; gives back the members whose jobs cannot."""
+        runs = list(dict.fromkeys(self._jobs[job_id] for job_id, _ in members))
+        narrowed = [run for run in runs if run.may_narrow]
+        for run in narrowed:
+            self._lanes.narrow(run)
+            self._finish_if_done(run)
+        return [member for member in members if not any(run.job_id == member[0] for run in narrowed)]
 
     def _advance(self, lane: Lane[Member], members: list[Member]) -> None:
-        batch = self._gather(lane)
+        batch = self._lanes.gather(lane, self._jobs[lane.rows[0][0]])
         runs = [self._jobs[job_id] for job_id, _ in members]
         rows = [run.rows[index] for run, (_, index) in zip(runs, members, strict=True)]
         began = self._clock()
@@ -174,10 +210,10 @@ class Engine:
             self._after_step(run, row)
         for run, step in scored.items():
             if any(row.outcome is Outcome.target_reached for row in run.rows):
-                self._drop_others(run)
-            self._climb(run)
+                self._lanes.drop_others(run)
+            self._lanes.climb(run)
             if step >= 0:
-                self._events += run.report(step, partial(self._owned, run))
+                self._events += run.report(step, partial(self._lanes.owned, run))
             self._finish_if_done(run)
         self._durations.setdefault(lane.key, deque(maxlen=_ESTIMATE_OVER)).append(self._clock() - began)
 
@@ -216,23 +252,9 @@ class Engine:
             if verdict == Verdict.go_on and (steps is None or row.step - row.stage_step < steps):
                 continue
             if run.next_stage(row):
-                self._enter_stage(run, row)
+                self._lanes.enter_stage(run, row)
             else:
                 row.end_stage(verdict)
-
-    def _enter_stage(self, run: JobRun, row: Row) -> None:
-        """From its best iterate, with a fresh state of the stage's solver, among rows of that stage."""
-        member = (run.job_id, row.index)
-        self._take_out(run, row)
-        owned = self._store.get(member)
-        latents = {name: tensor.clone() for name, tensor in owned.best.items()}
-        state = run.job.stages[row.stage].solver.init(latents, solver_key(run.job, row.index))
-        self._store.put(member, replace(owned, latents=latents, state=state))
-        self._schedule(run, row)
-        for other in run.rows:
-            if other.sleeping and other.stage == row.stage:
-                other.wake(row)
-                self._schedule(run, other)
 
     def _move(self, run: JobRun, row: Row, place: int, batch: LaneBatch, start: Point) -> None:
         """A start with a zero gradient goes nowhere: move it, a little further each time."""
@@ -246,23 +268,7 @@ class Engine:
         row.step += 1
         row.waiting = row.active and at_rung and len(run.rows) > 1
         if not row.active or row.waiting:
-            self._take_out(run, row)
-
-    def _drop_others(self, run: JobRun) -> None:
-        """One row has what was asked for."""
-        for row in run.rows:
-            if row.active:
-                row.dropped = True
-                self._take_out(run, row)
-                self._store.forget((run.job_id, row.index))
-
-    def _climb(self, run: JobRun) -> None:
-        """At a rung: once every row of the job is there, the best go on and the others are dropped."""
-        going, dropped = run.climb()
-        for row in going:
-            self._schedule(run, row)
-        for row in dropped:
-            self._store.forget((run.job_id, row.index))
+            self._lanes.take_out(run, row)
 
     # ---- coming and going ------------------------------------------------------------------------
 
@@ -273,37 +279,18 @@ class Engine:
             if run.scored and run.deadline is not None and self._clock() + estimate > run.deadline:
                 self._end_all(run, Outcome.deadline)
 
-    def _gather(self, lane: Lane[Member]) -> LaneBatch:
-        """The lane's tensors, put together anew when members came or went."""
-        if lane.changed or lane not in self._batches:
-            job_id, index = lane.rows[0]
-            run = self._jobs[job_id]
-            stage = run.job.stages[run.rows[index].stage]
-            self._batches[lane] = self._store.gather(lane.rows, stage, lane.width)
-            lane.changed = False
-        return self._batches[lane]
-
-    def _schedule(self, run: JobRun, row: Row) -> None:
-        self._scheduler.add((run.job_id, row.index), run.job.stages[row.stage].key, run.job.width)
-
-    def _take_out(self, run: JobRun, row: Row) -> None:
-        member = (run.job_id, row.index)
-        if member in self._scheduler:
-            self._store.settle(member)
-            self._scheduler.remove(member)
-
     def _end_all(self, run: JobRun, outcome: Outcome) -> None:
         """End every row of a job that still runs or waits, and with them the job."""
         for row in run.rows:
             if row.active:
                 row.end(outcome)
-                self._take_out(run, row)
+                self._lanes.take_out(run, row)
         self._finish_if_done(run)
 
     def _finish_if_done(self, run: JobRun) -> None:
         if run.job_id not in self._jobs or any(row.active for row in run.rows):
             return
-        self._events.append(run.finish(self._owned(run)))
+        self._events.append(run.finish(self._lanes.owned(run)))
         self._forget(run)
 
     def _fail(self, members: list[Member], error: LatentInvError) -> None:
@@ -311,15 +298,9 @@ class Engine:
             run = self._jobs.get(job_id)
             if run is not None:
                 self._events.append(run.fail(error))
-                for row in run.rows:
-                    self._scheduler.remove((job_id, row.index))
                 self._forget(run)
 
     def _forget(self, run: JobRun) -> None:
         del self._jobs[run.job_id]
-        for row in run.rows:
-            self._store.forget((run.job_id, row.index))
-
-    def _owned(self, run: JobRun) -> dict[int, RowTensors]:
-        """The tensors of the rows of a job that are still in it, up to date, by index."""
-        return {row.index: self._store.get((run.job_id, row.index)) for row in run.rows if not row.dropped}
+        self._admission.release(run.job_id)
+        self._lanes.leave(run)

@@ -40,6 +40,7 @@ class JobRun:
         self.rows = [Row(index, stage=stage, sleeping=stage > 0) for index, stage in enumerate(job.entries)]
         self.warnings = list(job.warnings)
         self.seconds_before = 0.0  # spent before a checkpoint from which this run goes on
+        self.narrowed = False
         self._admitted, self._clock = admitted, clock
         self._sequence = 0
         self._reported_step = -1
@@ -55,6 +56,27 @@ class JobRun:
         if self.job.picture.weight is not None:
             digest.update(self.job.picture.weight.tobytes())
         return digest.hexdigest()
+
+    # ---- width ---------------------------------------------------------------------------------
+
+    @property
+    def may_narrow(self) -> bool:
+        """May its lanes become narrower, once? Not where the caller named a width, since the result depends on it."""
+        spec = self.job.spec
+        return spec.priority == "bulk" and not spec.lane_width and not self.narrowed and self.job.width > 1
+
+    def narrow(self) -> None:
+        """Halve the lane width for want of memory, and say so in the result."""
+        width = self.job.width
+        self.narrowed = True
+        self.go_on_at(width // 2)
+        step = max(row.step for row in self.rows)
+        self.warn(f"memory was too little for lanes of {width} rows; from step {step} on they had {width // 2}")
+
+    def go_on_at(self, width: int) -> None:
+        """Make all further calls at another lane width; rows that are in lanes must be scheduled anew."""
+        stages = tuple(replace(stage, key=(stage.key, width)) for stage in self.job.stages)
+        self.job = replace(self.job, width=width, stages=stages)
 
     # ---- time ----------------------------------------------------------------------------------
 

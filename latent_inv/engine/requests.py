@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator as Pieces
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec as specs
-from latent_inv.build import Catalogue, fit_picture, split
+from latent_inv.build import Catalogue, split
 from latent_inv.errors import (
     CancelledError,
     InternalError,
@@ -21,8 +22,10 @@ from latent_inv.errors import (
     unknown_name,
 )
 from latent_inv.generators.base import Generator
+from latent_inv.incidents import as_typed
 from latent_inv.latents import fit_latents
-from latent_inv.result import Decoded, Described, Encoded, Sampled
+from latent_inv.outline import fit_picture
+from latent_inv.result import Decoded, Described, Encoded, Finished, Sampled
 from latent_inv.seeding import stream
 from latent_inv.types import Latents
 
@@ -50,6 +53,48 @@ def prepare(spec: specs.Spec, catalogue: Catalogue) -> Work:
     if isinstance(spec, specs.DescribeSpec):
         return _describe(spec, catalogue)
     raise InternalError(f"no work is known for {type(spec).__name__}")
+
+
+class Requests:
+    """Requests that wait or are half done; each piece is one turn, and others have theirs in between."""
+
+    def __init__(self) -> None:
+        self._works: deque[tuple[str, Work]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def __contains__(self, job_id: str) -> bool:
+        return any(job_id == waiting for waiting, _ in self._works)
+
+    def put(self, job_id: str, work: Work) -> None:
+        """Take a request that was prepared."""
+        self._works.append((job_id, work))
+
+    @property
+    def next_id(self) -> str:
+        """Whose turn it is; there must be one."""
+        return self._works[0][0]
+
+    def turn(self) -> Finished | None:
+        """Do the next piece of the request whose turn it is; its end, if that was the last one."""
+        job_id, work = self._works.popleft()
+        try:
+            next(work)
+            self._works.append((job_id, work))
+            return None
+        except StopIteration as done:
+            return Finished(job_id, 1, result=done.value)
+        except Exception as error:
+            return Finished(job_id, 1, error=as_typed(error, "a request"))
+
+    def cancel(self, job_id: str) -> Finished | None:
+        """Drop a request; its end, or None if it is not here."""
+        for waiting in self._works:
+            if waiting[0] == job_id:
+                self._works.remove(waiting)
+                return Finished(job_id, 1, error=cancelled())
+        return None
 
 
 def _decode(spec: specs.DecodeSpec, catalogue: Catalogue) -> Work:

@@ -100,6 +100,11 @@ class Row:
         else:
             self.end(Outcome.step_limit)
 
+    def forget_step(self) -> None:
+        """The step is made again: what was already noted of it goes, but for the best iterate."""
+        if self.history and self.history[-1].step == self.step:
+            self.history.pop()
+
     def _remember(self, step: Step) -> None:
         """Keep every `stride`-th iterate, the best and the newest one; the stride doubles when the history is full."""
         if self.history and self.history[-1].step % self.stride and self.history[-1].step != self.best_step:

@@ -50,6 +50,11 @@ class Scheduler(Generic[RowT]):
         """All lanes, in the order of their turns."""
         return iter(self._lanes)
 
+    @property
+    def lane_count(self) -> int:
+        """How many lanes there are; safe to ask from another thread."""
+        return len(self._lanes)
+
     def add(self, row: RowT, key: Hashable, width: int) -> None:
         """Let `row` take part from the next call on.
 

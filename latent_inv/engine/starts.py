@@ -8,9 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from latent_inv.build import Catalogue, Job, build_job, split
+from latent_inv.build import Job, Stage, split
 from latent_inv.seeding import key, stream
-from latent_inv.spec import JobSpec
 
 from .batch import LaneBatch, RowTensors
 from .run import MAX_MOVES, Row
@@ -41,14 +40,11 @@ def moved_start(job: Job, row: Row, latents: Mapping[str, Tensor]) -> dict[str, 
     return space.retract(moved)
 
 
-def warm_up(spec: JobSpec, catalogue: Catalogue) -> None:
-    """Take a first step of such a job and forget it: the first call of a kernel takes seconds that are no job's.
-
-    Raises:
-        LatentInvError: as when it is submitted.
-    """
-    job = build_job(spec, catalogue)
-    LaneBatch(job.stages[0], first_tensors(job)[:1], job.width).advance([0.0])
+def warm_up(job: Job, stage: Stage) -> None:
+    """Take a first step of a stage and forget it: the first call of a kernel takes seconds that are no job's."""
+    row = first_tensors(job)[0]
+    state = stage.solver.init(row.latents, solver_key(job, 0))
+    LaneBatch(stage, [replace(row, state=state)], job.width).advance([0.0])
 
 
 def solver_key(job: Job, row: int) -> Tensor:

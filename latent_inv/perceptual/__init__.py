@@ -63,6 +63,8 @@ def load_metric(
     if name not in METRICS:
         raise unknown_name("perceptual metric", name, list(METRICS), field="perceptual")
     key = (name, str(torch.device(device)), dtype)
+    if key in _loaded:  # without the lock, which is held as long as another one is downloaded
+        return _loaded[key]
     with _lock:
         if key not in _loaded:
             _loaded[key] = _build(name, torch.device(device), dtype, progress)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.assets import fetch, load_checkpoint
-from latent_inv.build import fit_picture
 from latent_inv.errors import AssetError
 from latent_inv.generators.faces import Faces
 from latent_inv.images import Picture, load
+from latent_inv.outline import fit_picture
 from latent_inv.seeding import stream
 
 #: the first so many of `lfw_subset` are faces, the others are not

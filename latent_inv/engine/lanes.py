@@ -1,0 +1,118 @@
+"""Rows of jobs in lanes, with their tensors: who comes and goes, and how rows get on by rungs and stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+from .batch import LaneBatch, Member, RowStore, RowTensors
+from .job import JobRun
+from .run import Row
+from .scheduler import Lane, Scheduler
+from .starts import solver_key
+
+
+class Lanes:
+    """The scheduler, and the tensors of what it schedules."""
+
+    def __init__(self) -> None:
+        self._scheduler: Scheduler[Member] = Scheduler()
+        self._store = RowStore()
+        self._batches: WeakKeyDictionary[Lane[Member], LaneBatch] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        """How many rows are stepped."""
+        return len(self._scheduler)
+
+    @property
+    def count(self) -> int:
+        """In how many lanes; safe to ask from another thread."""
+        return self._scheduler.lane_count
+
+    def next(self) -> Lane[Member] | None:
+        """The lane whose turn it is; None if there are no rows."""
+        return self._scheduler.next()
+
+    def gather(self, lane: Lane[Member], run: JobRun) -> LaneBatch:
+        """The lane's tensors, put together anew when members came or went.
+
+        Args:
+            run: the job of its first row.
+        """
+        if lane.changed or lane not in self._batches:
+            stage = run.job.stages[run.rows[lane.rows[0][1]].stage]
+            self._batches[lane] = self._store.gather(lane.rows, stage, lane.width)
+            lane.changed = False
+        return self._batches[lane]
+
+    # ---- coming and going ------------------------------------------------------------------------
+
+    def enter(self, run: JobRun, tensors: list[RowTensors]) -> None:
+        """Take the rows of a new job."""
+        for row, owned in zip(run.rows, tensors, strict=True):
+            self._store.put((run.job_id, row.index), owned)
+            if row.active and not row.waiting:
+                self._schedule(run, row)
+
+    def leave(self, run: JobRun) -> None:
+        """Drop all rows of a job that is over."""
+        for row in run.rows:
+            self._scheduler.remove((run.job_id, row.index))
+            self._store.forget((run.job_id, row.index))
+
+    def take_out(self, run: JobRun, row: Row) -> None:
+        """Let a row take no further steps; its tensors stay. Harmless if it takes none."""
+        member = (run.job_id, row.index)
+        if member in self._scheduler:
+            self._store.settle(member)
+            self._scheduler.remove(member)
+
+    def owned(self, run: JobRun) -> dict[int, RowTensors]:
+        """The tensors of the rows of a job that are still in it, up to date, by index."""
+        return {row.index: self._store.get((run.job_id, row.index)) for row in run.rows if not row.dropped}
+
+    # ---- getting on ------------------------------------------------------------------------------
+
+    def enter_stage(self, run: JobRun, row: Row) -> None:
+        """From its best iterate, with a fresh state of the stage's solver, among rows of that stage."""
+        member = (run.job_id, row.index)
+        self.take_out(run, row)
+        owned = self._store.get(member)
+        latents = {name: tensor.clone() for name, tensor in owned.best.items()}
+        state = run.job.stages[row.stage].solver.init(latents, solver_key(run.job, row.index))
+        self._store.put(member, replace(owned, latents=latents, state=state))
+        self._schedule(run, row)
+        for other in run.rows:
+            if other.sleeping and other.stage == row.stage:
+                other.wake(row)
+                self._schedule(run, other)
+
+    def drop_others(self, run: JobRun) -> None:
+        """One row has what was asked for: the other rows of its job need not go on."""
+        for row in run.rows:
+            if row.active:
+                row.dropped = True
+                self.take_out(run, row)
+                self._store.forget((run.job_id, row.index))
+
+    def climb(self, run: JobRun) -> None:
+        """At a rung: once every row of the job is there, the best go on and the others are dropped."""
+        going, dropped = run.climb()
+        for row in going:
+            self._schedule(run, row)
+        for row in dropped:
+            self._store.forget((run.job_id, row.index))
+
+    def narrow(self, run: JobRun) -> None:
+        """After a step for which memory was too little: the rows of a job take it again, in lanes half as wide."""
+        running = [row for row in run.rows if (run.job_id, row.index) in self._scheduler]
+        for row in running:
+            self.take_out(run, row)
+            row.forget_step()
+        run.narrow()
+        for row in running:
+            if row.active:
+                self._schedule(run, row)
+
+    def _schedule(self, run: JobRun, row: Row) -> None:
+        self._scheduler.add((run.job_id, row.index), run.job.stages[row.stage].key, run.job.width)

@@ -1,0 +1,104 @@
+"""What can be said of a job before any weights are loaded: how its picture fits, what is picked, what shares a call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+from . import spec as specs
+from .device import DTYPES, Placement
+from .errors import LimitError, unknown_name
+from .generators.base import Generator
+from .images import Picture, crop_and_fit
+from .observations import OBSERVATIONS
+from .policy import Offers, Picked, pick
+from .settings import Settings, structure
+
+#: steps of a stage that has no number of its own
+DEFAULT_STEPS = 200
+#: name of the space, the picture as the generator makes it, (height, width) of its part without padding
+Fitted = tuple[str, Picture, tuple[int, int]]
+
+
+def fit_picture(
+    generator: type[Generator] | Generator, picture: Picture, crop: tuple[int, int, int, int] | None
+) -> tuple[Picture, tuple[int, int]]:
+    """`picture` as the generator makes it, and the (height, width) of its part without padding."""
+    fitted, placement = crop_and_fit(picture, crop=crop, size=generator.size, stride=generator.stride)
+    return fitted, (placement.height, placement.width)
+
+
+def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> Fitted:
+    """All of a job that can be checked without weights: the name of its space, and its picture as in `fit_picture`.
+
+    Raises:
+        LatentInvError: the field, what was found, and what is accepted.
+    """
+    space = spec.space or kind.default_space
+    if space not in kind.spaces:
+        raise unknown_name("space", space, list(kind.spaces), field="space")
+    return (space, *fit_picture(kind, spec.picture, spec.crop))
+
+
+def lane_width(spec: specs.JobSpec, placement: Placement) -> int:
+    """Rows a call of a job runs at.
+
+    Raises:
+        LimitError: more than the device should have to do between two looks at its orders.
+    """
+    most = placement.max_lane_width
+    if spec.lane_width > most:
+        raise LimitError(f"at most {most} on this device, found {spec.lane_width}", field="lane_width")
+    return spec.lane_width or (placement.lane_width if spec.priority == "bulk" else 1)
+
+
+def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
+    """Most steps of a row."""
+    if spec.budget.steps is not None:
+        return spec.budget.steps
+    if spec.budget.seconds is not None:
+        return specs.UNLIMITED_STEPS
+    return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
+
+
+def pick_for(spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoder: bool) -> Picked:
+    """What the policy takes for a job; needs no weights.
+
+    Args:
+        size: (height, width) of the fitted picture.
+    """
+    shapes = kind.spaces[space].shapes(size)
+    observed = OBSERVATIONS[type(spec.observation)](spec.observation).differentiable
+    offers = Offers(
+        encoder=encoder,
+        differentiable=kind.differentiable and observed,
+        forward_mode=kind.forward_mode,
+        latents=sum(math.prod(shapes[name]) for name in kind.spaces[space].searched),
+        pixels=3 * size[0] * size[1],
+        number_bytes=DTYPES[spec.dtype].itemsize,
+    )
+    return pick(spec, offers)
+
+
+def wants_encoder(spec: specs.JobSpec) -> bool:
+    """Does the start ask an encoder? A damaged or foreign one must not refuse jobs that begin without."""
+    return isinstance(spec.initialiser, (specs.Auto, specs.Encoder, specs.Halving))
+
+
+def batch_key(
+    spec: specs.JobSpec, solver: Settings, space: str, size: tuple[int, int], width: int, *, masked: bool
+) -> Hashable:
+    """What must be equal for rows to share a call: everything but numbers, targets and latents."""
+    return (
+        spec.generator,
+        space,
+        spec.dtype,
+        size,
+        width,
+        spec.perceptual,
+        masked,
+        spec.budget.target_lpips is not None,
+        structure(solver),
+        structure(spec.observation),
+        tuple(structure(loss) for loss in spec.losses),
+    )
