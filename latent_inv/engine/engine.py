@@ -85,7 +85,7 @@ class Engine:
 
     def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
         """Take a request. See `EngineSeam.submit`."""
-        if job_id in self._jobs or job_id in self._requests:
+        if job_id in self:
             raise AlreadyExistsError(f'a job with the id "{job_id:.80}" is running', field="job_id")
         self._on_work((job_id,))
         if not isinstance(spec, JobSpec):
@@ -145,6 +145,10 @@ class Engine:
             self._step(lane)
         events, self._events = self._events, []
         return events
+
+    def __contains__(self, job_id: str) -> bool:
+        """Is this job, or request, not over?"""
+        return job_id in self._jobs or job_id in self._requests
 
     @property
     def idle(self) -> bool:

@@ -14,8 +14,11 @@ class EngineSeam(Protocol):
     def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
         """Take a request; it will end in exactly one `Finished` event.
 
+        Where the engine is elsewhere, that event is a `Lost` one if its worker went away; and a request that needs
+        weights which are not loaded yet is taken before they are, so what only they can tell comes as its end.
+
         Raises:
-            LatentInvError: it was refused; there will be no event.
+            LatentInvError: it was refused; there will be no event. With `retry_after`, there may be room later.
         """
 
     def cancel(self, job_id: str) -> None:
