@@ -133,6 +133,12 @@ class Engine:
         if dropped is not None:
             self._events.append(dropped)
 
+    def checkpoint(self, job_id: str) -> None:
+        """Tell how far a job is, as it stands between two steps. See `EngineSeam.checkpoint`."""
+        run = self._jobs.get(job_id)
+        if run is not None:
+            self._events.append(run.checkpoint(self._lanes.owned(run)))
+
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """Do one piece of work and tell what happened. Never waits, since the work is done here."""
         if self._requests:

@@ -163,8 +163,13 @@ class JobRun:
                 image = to_uint8(self._picture(owned()[row.index]))
                 events.append(Preview(self.job_id, self.next_sequence(), step=row.best_step, image=image))
         if asked.checkpoint_steps is not None and step and step % asked.checkpoint_steps == 0:
-            events.append(Checkpoint(self.job_id, self.next_sequence(), step=step, data=pack(self, owned())))
+            events.append(self.checkpoint(owned()))
         return events
+
+    def checkpoint(self, owned: Owned) -> Checkpoint:
+        """The job as it stands between two steps."""
+        step = max((row.history[-1].step for row in self.rows if row.history), default=0)
+        return Checkpoint(self.job_id, self.next_sequence(), step=step, data=pack(self, owned))
 
     def _progress(self, step: int) -> list[Event]:
         ahead = next((row for row in self.rows if row.history and row.history[-1].step == step), None)

@@ -24,6 +24,9 @@ class EngineSeam(Protocol):
     def cancel(self, job_id: str) -> None:
         """Stop a job within one step. Harmless if it is unknown or over."""
 
+    def checkpoint(self, job_id: str) -> None:
+        """Ask for a `Checkpoint` event of a job before its next step. Harmless if it is unknown or over."""
+
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """Events since the last call, in order; waits up to `timeout` seconds if there are none."""
 

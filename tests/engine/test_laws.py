@@ -17,6 +17,7 @@ from latent_inv.spec import (
     BestOf,
     Budget,
     Given,
+    Halving,
     LatentPrior,
     Perceptual,
     Pixel,
@@ -405,6 +406,29 @@ def test_an_id_runs_once() -> None:
 def test_a_job_goes_on_from_a_checkpoint_bit_equally(width: int, initialiser: Any) -> None:
     spec = job(seed=5, steps=25, lane_width=width, initialiser=initialiser, reporting=Reporting(checkpoint_steps=7))
     assert [checkpoint.step for checkpoint, _, _ in resumptions(spec)] == [7, 14, 21]
+
+
+@pytest.mark.parametrize("polls", [0, 1, 2, 9])
+@pytest.mark.parametrize("initialiser", [Seeds(count=3), Halving(count=4, rung=3)])
+def test_a_checkpoint_that_is_asked_for_is_one_like_others(polls: int, initialiser: Any) -> None:
+    spec = job(seed=5, steps=25, lane_width=4, initialiser=initialiser)
+    expected = result_of(spec)
+    engine = toy_engine()
+    engine.submit("one", spec)
+    for _ in range(polls):
+        engine.poll()
+    engine.checkpoint("one")
+    engine.checkpoint("unknown")
+    checkpoint = next(event for event in engine.poll() if isinstance(event, Checkpoint))
+    other = toy_engine()
+    other.submit("again", spec, checkpoint.data)
+    for name, done in (("one", drain(engine, {"one"})), ("again", drain(other, {"again"}))):
+        result = done[0][name].result
+        assert isinstance(result, JobResult)
+        np.testing.assert_array_equal(result.latents["z"], expected.latents["z"])
+        assert [step.loss for step in result.history] == [step.loss for step in expected.history]
+    engine.checkpoint("one")
+    assert engine.poll() == [], "it is over"
 
 
 def test_a_checkpoint_of_another_job_is_refused() -> None:

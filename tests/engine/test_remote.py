@@ -194,6 +194,20 @@ def test_a_job_goes_on_from_its_checkpoint(engine: EngineSeam, here: EngineSeam)
     assert caught.value.field == "checkpoint"
 
 
+def test_a_checkpoint_can_be_asked_for(engine: EngineSeam, here: EngineSeam) -> None:
+    spec = job("slow", steps=8, seed=3)
+    engine.submit("a", spec)
+    engine.checkpoint("a")
+    engine.checkpoint("unknown")
+    events = until_finished(engine, "a")
+    (asked,) = (event for event in events if isinstance(event, Checkpoint))
+    assert asked.step < 8
+    numbers = [event.sequence for event in events]
+    assert numbers == sorted(set(numbers))
+    engine.submit("b", spec, asked.data)
+    assert same(result(until_finished(engine, "b"), "b"), run(here, spec))
+
+
 def test_a_request_that_waits_can_be_cancelled(engine: EngineSeam) -> None:
     spec = SampleSpec(generator="slow", seeds=tuple(range(64)))  # eight calls of the generator
     engine.submit("first", spec)
