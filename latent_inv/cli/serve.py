@@ -31,7 +31,9 @@ def _serve(
     write_config: Annotated[
         Path | None, typer.Option(help="Write a commented file of all settings to start from, and leave.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print address and process id as JSON once ready.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print address and process id as JSON once it listens.")
+    ] = False,
     **flags: Any,
 ) -> None:
     """Serve inversion, sampling and decoding over gRPC until stopped.

@@ -123,6 +123,10 @@ class RemoteEngine:
         """See `EngineSeam.cancel`."""
         self._send(self._pipe, ("cancel", job_id))
 
+    def checkpoint(self, job_id: str) -> None:
+        """See `EngineSeam.checkpoint`."""
+        self._send(self._pipe, ("checkpoint", job_id))
+
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """See `EngineSeam.poll`."""
         return take_events(self._events, timeout)
@@ -140,10 +144,12 @@ class RemoteEngine:
             return replace(self._health, alive=alive, silent_seconds=time.monotonic() - self._heard)
 
     def kill(self) -> None:
-        """End a worker that hangs, at once: its jobs end in `Lost` events. Harmless if there is none."""
-        worker = self._worker
+        """End a worker that hangs, at once; returns when its jobs have got `Lost` events. Harmless if there is none."""
+        worker, reader = self._worker, self._reader
         if worker is not None:
             self._kill_worker(worker)
+        if reader is not None:
+            reader.join(PATIENCE)
 
     def close(self, patience: float = PATIENCE) -> None:
         """See `EngineSeam.close`.

@@ -1,12 +1,12 @@
 """The worker: an engine that takes orders from a pipe, and says twice a second how it is.
 
-Orders: ("submit", number, job_id, spec, checkpoint), ("cancel", job_id), ("close",), ("leave",).
+Orders: ("submit", number, job_id, spec, checkpoint), ("cancel", job_id), ("checkpoint", job_id), ("close",), ("leave",)
 Messages back: ("ready", None | error), ("reply", number, None | error), ("event", event), ("health", Health),
-("work", job_ids) before others are worked on than before, ("end",).
+("work", job_ids) before others are worked on than before, ("end",)
 
 Three threads share the work: one reads orders, so that whoever gives them never waits for a step; the loop heeds
 them between two steps, so that a cancel takes effect within one; one tells how long ago the loop last turned,
-which a loop that hangs could not. What must be loaded comes in threads of the `Loader`, and its jobs are parked.
+which a loop that hangs could not. What must be loaded is loaded beside the loop, too: see `intake`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from latent_inv.errors import AlreadyExistsError, CancelledError, InternalError, LatentInvError, LimitError
+from latent_inv.errors import InternalError
 from latent_inv.incidents import as_typed
 from latent_inv.machine import resident_bytes
 from latent_inv.result import Finished
-from latent_inv.spec import Spec
 
 from .health import BEAT_SECONDS, Health
 
 if TYPE_CHECKING:
-    from .loading import Need
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -60,25 +59,15 @@ class WorkerSettings:
     catalogue: str
 
 
-@dataclass
-class _Order:
-    """A submit. `number` is None once it was answered."""
-
-    number: int | None
-    job_id: str
-    spec: Spec
-    checkpoint: bytes | None
-    needs: list[Need]
-
-
 def serve_process(pipe: Connection, settings: WorkerSettings) -> None:
     """The whole of a worker process."""
     # Both reach every process of a terminal or a service; what they mean is decided where the orders come from.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     serve_pipe(pipe, settings, own_process=True)
-    if threading.active_count() > 1:
-        os._exit(0)  # a thread that still loads would be stopped in the middle of torch's own code
+    # All is said and done. Taking down torch takes seconds, and does not bear threads that are still loading.
+    logging.shutdown()
+    os._exit(0)
 
 
 def serve_pipe(pipe: Connection, settings: WorkerSettings, *, own_process: bool = False) -> None:
@@ -105,6 +94,7 @@ class Worker:
 
         from .engine import Engine
         from .footprint import default_limit
+        from .intake import Intake
         from .loading import Loader
 
         module, _, name = settings.catalogue.partition(":")
@@ -115,10 +105,8 @@ class Worker:
         self._pipe, self._sending = pipe, threading.Lock()
         self._news = threading.Event()
         self._loader = Loader(self._news.set)
+        self._intake = Intake(self._engine, self._loader, self._send, self._tell_work)
         self._inbox: deque[tuple[Any, ...]] = deque()
-        self._submits: deque[_Order] = deque()
-        self._parked: dict[str, _Order] = {}
-        self._hungry: set[str] = set()  # parked jobs that wait for memory
         self._told: tuple[str, ...] = ()
         self._state, self._turned, self._step_seconds = "idle", time.monotonic(), 0.0
         self._gone = threading.Event()
@@ -158,8 +146,9 @@ class Worker:
         self._news.clear()
         if not self._heed():
             return False
-        self._let_in()
-        if self._engine.idle and not self._submits:
+        self._state = "order"
+        self._intake.let_in(max(_ORDERS_SECONDS, self._step_seconds))
+        if self._engine.idle and not self._intake:
             self._tell_work(())
             self._state = "idle"
             self._news.wait()
@@ -167,7 +156,7 @@ class Worker:
         self._state, began = "step", time.monotonic()
         for event in self._engine.poll():
             if isinstance(event, Finished):
-                self._hungry.clear()  # what it held is free
+                self._intake.memory_is_free()
             self._send(("event", event))
         self._step_seconds = time.monotonic() - began
         return True
@@ -180,93 +169,16 @@ class Worker:
             if message[0] in ("close", "leave"):
                 return False
             if message[0] == "cancel":
-                self._cancel(message[1])
+                if not self._intake.cancel(message[1]):
+                    self._engine.cancel(message[1])
+            elif message[0] == "checkpoint":
+                if not self._intake.checkpoint(message[1]):
+                    self._engine.checkpoint(message[1])
             elif message[0] == "submit":
-                _, number, job_id, spec, checkpoint = message
-                self._receive(_Order(number, job_id, spec, checkpoint, needs=[]))
+                self._intake.receive(*message[1:])
             else:
                 raise InternalError(f"an order that nobody knows: {message[0]!r:.40}")
         return not gone
-
-    def _receive(self, order: _Order) -> None:
-        waits = order.job_id in self._parked or any(other.job_id == order.job_id for other in self._submits)
-        if waits or order.job_id in self._engine:
-            text = f'a job with the id "{order.job_id:.80}" is running'
-            self._end(order, AlreadyExistsError(text, field="job_id"))
-        else:
-            self._submits.append(order)
-
-    def _cancel(self, job_id: str) -> None:
-        waiting = [order for order in (*self._submits, *self._parked.values()) if order.job_id == job_id]
-        for order in waiting:
-            if order.number is not None:
-                self._submits.remove(order)
-                self._answer(order)
-            self._parked.pop(job_id, None)
-            self._hungry.discard(job_id)
-            self._end(order, CancelledError("the job was cancelled before its first step"))
-        if not waiting:
-            self._engine.cancel(job_id)
-
-    # ---- letting jobs in -------------------------------------------------------------------------
-
-    def _let_in(self) -> None:
-        """New jobs, for as long as a step takes: neither may hold up the other for long."""
-        self._fail_unloaded()
-        for order in reversed(list(self._parked.values())):
-            if order.job_id not in self._hungry and self._loader.has(order.needs):
-                self._submits.appendleft(self._parked.pop(order.job_id))
-        end = time.monotonic() + max(_ORDERS_SECONDS, self._step_seconds)
-        while self._submits and (self._engine.idle or time.monotonic() < end):
-            self._state, self._turned = "order", time.monotonic()
-            self._admit(self._submits.popleft())
-
-    def _admit(self, order: _Order) -> None:
-        from .loading import check, needs
-
-        try:
-            order.needs = needs(order.spec, self._engine.catalogue)
-            if not self._loader.has(order.needs):
-                check(order.spec, self._engine.catalogue)
-                self._parked[order.job_id] = order
-                self._answer(order)
-                self._tell_work(())
-                self._loader.begin(order.needs)
-                return
-            self._engine.submit(order.job_id, order.spec, order.checkpoint)
-        except LimitError as error:
-            # It was accepted, so it waits until there is room; with nothing else to do there is room, or never.
-            if order.number is None and error.retry_after is not None and not self._engine.idle:
-                self._parked[order.job_id] = order
-                self._hungry.add(order.job_id)
-            else:
-                self._end(order, error)
-        except Exception as error:
-            self._end(order, as_typed(error, "a submit"))
-        else:
-            self._answer(order)
-
-    def _fail_unloaded(self) -> None:
-        failed = self._loader.failures()
-        for order in list(self._parked.values()):
-            errors = [failed[need.key] for need in order.needs if need.key in failed]
-            if errors:
-                del self._parked[order.job_id]
-                self._end(order, errors[0])
-            elif not self._loader.has(order.needs):
-                self._loader.begin(order.needs)
-
-    def _answer(self, order: _Order) -> None:
-        if order.number is not None:
-            self._send(("reply", order.number, None))
-            order.number = None
-
-    def _end(self, order: _Order, error: LatentInvError) -> None:
-        """Refuse an order, or end its job if it was accepted."""
-        if order.number is None:
-            self._send(("event", Finished(order.job_id, 1, error=error)))
-        else:
-            self._send(("reply", order.number, error))
 
     # ---- the other threads -----------------------------------------------------------------------
 
@@ -305,14 +217,13 @@ class Worker:
             turn_seconds=0.0 if idle else time.monotonic() - turned,
             resident_bytes=resident_bytes(),
             loading=loading,
-            waiting=len(self._parked),
+            waiting=self._intake.parked,
             load=self._engine.load,
         )
 
     def _tell_work(self, job_ids: Iterable[str]) -> None:
         """Say who is worked on, those for which something is loaded included, if others were before."""
-        loading = (name for name in self._parked if name not in self._hungry)
-        now = tuple(sorted({*job_ids, *loading}))
+        now = tuple(sorted({*job_ids, *self._intake.loading}))
         if now != self._told:
             self._told = now
             self._send(("work", now))

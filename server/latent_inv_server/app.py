@@ -12,8 +12,6 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from latent_inv.engine.seam import EngineSeam
-from latent_inv.incidents import as_typed
-from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import (
     artifact_service_pb2,
     artifact_service_pb2_grpc,
@@ -44,8 +42,6 @@ _SERVICES = tuple(
 )
 #: how often the worker's state is looked at for the health service, in seconds
 _HEALTH_SECONDS = 0.5
-#: pause after a worker could not be started, in seconds
-_REVIVE_SECONDS = 5.0
 #: calls above those that the door counts; gRPC itself refuses the rest, without details
 _SPARE_CALLS = 1000
 
@@ -69,7 +65,7 @@ class Application:
     """One server on one port.
 
     Args:
-        engine: what does the work; closed with the server.
+        engine: what does the work; closed with the server. If its worker dies, it gets itself another one.
         door: who may call; None makes the one that `config` describes.
     Raises:
         InputError: a file that the door needs cannot be used.
@@ -132,18 +128,8 @@ class Application:
                 told = alive
                 logger.info("the worker is %s", "ready" if alive else "gone")
                 await self._tell_health(alive)
-            if not alive:
-                await self._revive()
 
     async def _tell_health(self, alive: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if alive else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *_SERVICES):
             await self._health.set(name, status)
-
-    async def _revive(self) -> None:
-        """Any request starts a new worker; whoever asks for health first may send none before it is well."""
-        try:
-            await self.dispatcher.ask(DescribeSpec())
-        except Exception as error:
-            logger.warning("no new worker: %s", as_typed(error, "reviving the worker"))
-            await asyncio.sleep(_REVIVE_SECONDS)

@@ -62,7 +62,7 @@ class ServerConfig(Settings):
 
     host: str = _option("127.0.0.1", "listen", "Address to bind. Other machines need TLS and a login, or allow_remote.")
     port: int = _option(50051, "listen", "Port; 0 takes a free one.", low=0, high=65535)
-    port_file: Path | None = _option(None, "listen", "The port is written into this file once calls are answered.")
+    port_file: Path | None = _option(None, "listen", "The port is written into this file once the server listens.")
     allow_remote: bool = _option(
         False, "listen", "Bind an address that other machines reach, though there is no TLS or no login."
     )
@@ -105,7 +105,12 @@ class ServerConfig(Settings):
         None, "worker", "Rows a kernel call of bulk jobs runs at; none: what suits.", low=1, high=256, optional=True
     )
     memory_mb: int | None = _option(
-        None, "worker", "Most memory of a worker; none: what the machine has.", unit="MiB", low=64, optional=True
+        None,
+        "worker",
+        "Most memory that the jobs of a worker take; none: a share of what there is.",
+        unit="MiB",
+        low=64,
+        optional=True,
     )
     checkpoint_steps: int = _option(
         50, "worker", "A running job is saved after so many steps, to go on from there.", unit="steps", low=1

@@ -7,13 +7,14 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from latent_inv.engine.remote import ProcessEngine
 from latent_inv.files import write_bytes
 
 from .app import Application
 from .config import ServerConfig
 from .door.door import Door
+from .fleet import Fleet, open_fleet
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def run(config: ServerConfig, on_ready: Callable[[int], None] | None = None) -> 
     """Serve until SIGINT or SIGTERM; SIGHUP reads tokens and certificates again.
 
     Args:
-        on_ready: called with the port once calls are answered.
+        on_ready: called with the port once it listens; calls that need a worker wait until one is ready.
     Returns:
         the exit code.
     Raises:
@@ -46,12 +47,12 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
     if config.port_file is not None:
         # One of an earlier run would be read before this server is there.
         config.port_file.unlink(missing_ok=True)
-    engine = await asyncio.to_thread(ProcessEngine, config.devices[0], config.threads, config.lane_width)
-    application = Application(config, engine, door)
+    fleet = open_fleet(config)
+    application = Application(config, fleet, door)
     try:
         await application.start()
     except BaseException:
-        await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(fleet.close)
         raise
     try:
         if config.port_file is not None:
@@ -59,7 +60,21 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
         logger.info("serving on %s:%d", config.host, application.port)
         if on_ready is not None:
             on_ready(application.port)
-        await stop.wait()
+        await _until_stopped(stop, fleet)
         logger.info("stopping")
     finally:
         await application.stop()
+
+
+async def _until_stopped(stop: asyncio.Event, fleet: Fleet) -> None:
+    """Raises the error of a device that cannot have a worker: that is a mistake of whoever started this."""
+    stopped: asyncio.Future[Any] = asyncio.create_task(stop.wait())
+    started: asyncio.Future[Any] = asyncio.wrap_future(fleet.started)
+    await asyncio.wait({stopped, started}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if started.done():
+            started.result()
+            await stopped
+    finally:
+        stopped.cancel()
+        started.cancel()

@@ -123,7 +123,6 @@ class FakeEngine:
             self._ready.append(Finished(job_id, 1, error=self.error))
             return
         if isinstance(spec, DescribeSpec):
-            self.alive = True
             answer = Described(tuple(info(name) for name in ([spec.generator] if spec.generator else ["steps", "b"])))
         elif isinstance(spec, SampleSpec):
             rows = len(spec.seeds)

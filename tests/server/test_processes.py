@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 from latent_inv.cli import app
 from latent_inv.client import AsyncClient, Client
-from latent_inv.engine.remote import ProcessEngine
 from latent_inv.errors import UnavailableError
 from latent_inv.images import encode_png
 from latent_inv.result import Outcome, Progress
 from latent_inv.spec import Pixel
+from latent_inv_server.fleet import Fleet
 from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
 from tests.server.fake import FakeEngine
@@ -47,14 +47,14 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 def test_a_killed_worker_is_told_to_callers_and_replaced() -> None:
-    engine = ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
+    engine = Fleet(("cpu",), catalogue="tests.engine.awkward:TABLE")
 
     async def scenario() -> None:
         async with running_server(engine) as application, AsyncClient(f"127.0.0.1:{application.port}") as client:
             streams = [client.invert_stream(PNG, "slow", losses=PIXEL, steps=10_000, seed=n) for n in range(3)]
             for stream in streams:
                 assert isinstance(await anext(stream), Progress)
-            first = engine.pid
+            (first,) = (one.pid for one in engine.health)
             assert first is not None
             os.kill(first, signal.SIGKILL)
             for stream in streams:
@@ -62,10 +62,10 @@ def test_a_killed_worker_is_told_to_callers_and_replaced() -> None:
                     async for _ in stream:
                         pass
                 assert caught.value.retry_after is not None, "a client may try again"
-            assert application.dispatcher.jobs <= 1, "but for the server's own look at the worker"
+            assert application.dispatcher.jobs == 0
             # With nobody asking for anything, the worker comes back.
             end = time.monotonic() + PATIENCE
-            while engine.pid == first or not await client.healthy():
+            while engine.health[0].pid == first or not await client.healthy():
                 assert time.monotonic() < end
                 await asyncio.sleep(0.05)
             result = await client.invert(PNG, "smooth", losses=PIXEL, steps=3)
@@ -141,7 +141,7 @@ def test_a_killed_server_leaves_no_worker_and_no_port(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = FakeEngine()
-    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
+    monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: worker)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -157,7 +157,7 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch:
 
 def test_a_port_that_cannot_be_told_stops_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = FakeEngine()
-    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
+    monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: worker)
     monkeypatch.setattr("latent_inv_server.main.write_bytes", full_disk)
     said = CliRunner().invoke(app, ["serve", "--port", "0", "--port-file", str(tmp_path / "port")])
     assert (said.exit_code, said.stderr) == (2, "error: No space left on device\n")
