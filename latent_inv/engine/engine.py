@@ -201,6 +201,7 @@ class Engine:
         narrowed = [run for run in runs if run.may_narrow]
         for run in narrowed:
             self._lanes.narrow(run)
+            self._lanes.climb(run)
             self._finish_if_done(run)
         return [member for member in members if not any(run.job_id == member[0] for run in narrowed)]
 

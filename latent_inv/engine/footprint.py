@@ -7,6 +7,7 @@ generator's own size, and scaled. Calls are made one after the other, so of all 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from latent_inv.device import Placement
 from latent_inv.errors import LimitError
 from latent_inv.generators.base import Generator
 from latent_inv.images import Picture
+from latent_inv.incidents import as_typed
 from latent_inv.machine import memory_bytes
 from latent_inv.objective import Constants
 from latent_inv.outline import Fitted, batch_key, lane_width, pick_for
@@ -37,6 +39,8 @@ _SHARE = {"cpu": 0.6, "mps": 0.5, "cuda": 0.85}
 _RETRY_SECONDS = 5.0
 #: a call without a graph holds the tensors of two layers at a time, which is so many pictures for most networks
 _PICTURES_IN_FLIGHT = 32
+#: forward and backward
+_PASSES = 2
 _MIB = 2**20
 
 
@@ -60,8 +64,8 @@ class _Kind:
     Attributes:
         shared: of the target, once a job and once a row in a lane.
         own: of latents, solver state and best iterate.
-        kept: for the backward pass.
-        largest: the largest tensor of these.
+        kept: by the forward pass, and made by the backward pass.
+        largest: the largest tensor between two layers.
         entries: numbers in the residual; 0 for solvers without a Jacobian.
     """
 
@@ -115,7 +119,10 @@ class Footprints:
     def _kind(self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], *, masked: bool) -> _Kind:
         key = batch_key(spec, solver, space, size, 1, masked=masked)
         if key not in self._kinds:
-            self._kinds[key] = self._measure(spec, solver, space, size, masked=masked)
+            try:
+                self._kinds[key] = self._measure(spec, solver, space, size, masked=masked)
+            except Exception as error:
+                raise as_typed(error, "an estimate of memory") from None
         return self._kinds[key]
 
     def _measure(self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], *, masked: bool) -> _Kind:
@@ -137,7 +144,8 @@ class Footprints:
             for n in (1, 2)
         )
         shared = tree_bytes(row.constants.tree())
-        kept = sum(two) - sum(one)  # networks are kept once, however many rows there are
+        # Networks are kept once, however many rows there are; the backward pass makes as much again as it uses up.
+        kept = _PASSES * (sum(two) - sum(one))
         if stage.solver.needs == "value":
             kept = _PICTURES_IN_FLIGHT * row.constants.target.image.nbytes
         dense = has_jacobian(stage)
@@ -145,7 +153,7 @@ class Footprints:
             shared=shared,
             own=tree_bytes([row.latents, row.state, row.best]),
             kept=kept,
-            largest=max(two, default=0) // 2 if dense else 0,
+            largest=max(Counter(two) - Counter(one), default=0) // 2 if dense else 0,
             entries=stage.objective.residual_entries(job.starts[0], job.target) if dense else 0,
         )
 

@@ -15,6 +15,7 @@ from latent_inv.build import Job
 from latent_inv.device import Placement
 from latent_inv.errors import CancelledError, InternalError, LatentInvError
 from latent_inv.images import Picture, to_uint8
+from latent_inv.incidents import as_typed, is_out_of_memory
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
 from latent_inv.settings import plain
 from latent_inv.spec import Reporting
@@ -211,7 +212,12 @@ class JobRun:
             return Finished(self.job_id, self.next_sequence(), result=self._result(row, owned[row.index]))
         except LatentInvError as error:
             return self.fail(error)
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error) and self.may_narrow:
+                self.narrow()
+                return self.finish(owned)
+            if is_out_of_memory(error):
+                return self.fail(as_typed(error, "a result"))
             logger.exception("job %s: its result could not be made", self.job_id)
             return self.fail(InternalError(f"the result could not be made; the log has the details of {self.job_id}"))
 
