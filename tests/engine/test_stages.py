@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from latent_inv import build, outline, spec
 from latent_inv.engine import batch as batch_module
+from latent_inv.engine import engine as engine_module
 from latent_inv.errors import InputError
 from latent_inv.images import Picture
 from latent_inv.policy import Picked, Stage
@@ -175,6 +176,39 @@ def test_the_schedule_of_a_stage_is_over_what_is_left(
         assert stage[0] < 0.05
         assert stage[-1] > 0.9
     assert result.outcome is (Outcome.step_limit if budget.seconds is None else result.outcome)
+
+
+def test_kernels_are_met_once_and_not_in_the_time_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.001)
+    met: list[object] = []
+
+    def slow(job: Any, stage: Any) -> None:
+        met.append(stage.key)
+        clock.now += 100
+
+    monkeypatch.setattr(engine_module, "warm_up", slow)
+    engine = toy_engine(clock=clock)
+
+    def run(**settings: Any) -> JobResult:
+        return result_of(job(**settings), engine)
+
+    run(steps=2)
+    assert not met, "all the time it needs"
+    assert run(budget=Budget(seconds=0.5)).seconds < 1
+    assert not met, "it was run before"
+    for _ in range(2):
+        assert run(solver=Auto(), budget=Budget(seconds=0.5)).seconds < 1
+        assert len(met) == 1, "the stage that is new, once"
+    assert run(solver=Auto(), lane_width=2, budget=Budget(seconds=0.5)).seconds < 1
+    assert len(met) == len(set(met)) == 3, "another width has kernels of its own"
+
+
+def test_meeting_kernels_changes_no_result() -> None:
+    spec = job(solver=Auto(), budget=Budget(steps=9, seconds=1000))
+    first, second = toy_engine(), toy_engine()
+    once, again = losses(result_of(spec, first)), losses(result_of(spec, first))
+    second._warm_up = lambda _: False  # type: ignore[method-assign]
+    assert once == again == losses(result_of(spec, second))
 
 
 def test_seconds_end_the_job_in_its_second_stage() -> None:

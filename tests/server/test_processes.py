@@ -173,3 +173,11 @@ def test_settings_are_checked_before_anything_starts() -> None:
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert re.fullmatch(r"error: host: .*--allow-remote \(flag --host\)\n", log), log
+
+
+def test_a_device_that_cannot_be_stops_the_server() -> None:
+    with serving("--port", "0", "--device", "tpu") as process:
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2, log
+    assert log.splitlines()[-1] == 'error: device: must be auto, cpu, cuda, cuda:N or mps, found "tpu"'
+    assert "Traceback" not in log
