@@ -110,6 +110,8 @@ class Footprints:
             shared, own = kind.shared * pixels, kind.own * latents
             held = max(held, shared + rows * own + in_lanes * (shared + own))
             jacobian = numbers * (kind.entries * pixels + numbers) * _itemsize(generator) if kind.entries else 0.0
+            if width > 1:
+                jacobian *= 2  # that of a row is still there when the next one is made
             # Forward mode sends so many directions through a layer at once, and has its input and its output.
             directions = min(numbers, self._catalogue.placement.tangent_chunk) if kind.entries else 0
             in_flight = 2 * directions * kind.largest * pixels
