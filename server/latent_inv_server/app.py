@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -27,7 +30,9 @@ from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .door.door import Door
 from .faults import Faults
+from .jobs import Jobs
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
+from .store.records import Blobs, JobStore
 
 logger = logging.getLogger(__name__)
 
@@ -61,20 +66,46 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
+class Store(Protocol):
+    """What a server keeps; see `store.records`."""
+
+    @property
+    def jobs(self) -> JobStore:
+        """All jobs."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """Contents that jobs refer to."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Application:
     """One server on one port.
 
     Args:
         engine: what does the work; closed with the server. If its worker dies, it gets itself another one.
+        store: where jobs are kept; closed with the server.
         door: who may call; None makes the one that `config` describes.
+        retain: removes from the store what is old, called in a thread now and then; None: nothing is removed.
     Raises:
         InputError: a file that the door needs cannot be used.
     """
 
-    def __init__(self, config: ServerConfig, engine: EngineSeam, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        engine: EngineSeam,
+        store: Store,
+        door: Door | None = None,
+        retain: Callable[[], object] | None = None,
+    ) -> None:
         self.config = config
         self.door = door or Door(config)
-        self.dispatcher = Dispatcher(engine, config.max_jobs)
+        self.dispatcher = Dispatcher(engine, config.max_requests)
+        self.jobs = Jobs(config, self.dispatcher, store.jobs, store.blobs, retain)
+        self._store = store
         self.port = 0
         self._health = HealthServicer()
 
@@ -91,9 +122,9 @@ class Application:
             maximum_concurrent_rpcs=config.max_streams + _SPARE_CALLS,
         )
         inversion_service_pb2_grpc.add_InversionServiceServicer_to_server(
-            InversionServicer(self.dispatcher, config), server
+            InversionServicer(self.jobs, self.dispatcher), server
         )
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self.dispatcher), server)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self.jobs, self.dispatcher), server)
         generator_service_pb2_grpc.add_GeneratorServiceServicer_to_server(
             GeneratorServicer(self.dispatcher, config), server
         )
@@ -104,19 +135,25 @@ class Application:
         self._server = server
         self.door.start()
         self.dispatcher.start()
+        await self.jobs.start()
         await self._tell_health(self.dispatcher.alive)
         await server.start()
         self._watch = asyncio.create_task(self._watch_health())
 
     async def stop(self) -> None:
-        """Take no new calls, let running ones go on for the grace time, then end all."""
+        """Take no new jobs, keep how far the running ones are within the grace time, then end all."""
+        began = time.monotonic()
         await self._health.enter_graceful_shutdown()
         self._watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watch
-        await self._server.stop(self.config.grace_seconds)
+        # Streams of jobs end with this, so that there is little left for the server's own grace.
+        await self.jobs.drain(self.config.grace_seconds)
+        await self._server.stop(max(0.0, self.config.grace_seconds - (time.monotonic() - began)))
         await self.door.stop()
         await self.dispatcher.stop()
+        await self.jobs.stop()
+        await asyncio.to_thread(self._store.close)
 
     async def _watch_health(self) -> None:
         """Healthy means that the worker takes orders, not that this process runs."""

@@ -132,6 +132,9 @@ class ServerConfig(Settings):
     max_streams: int = _option(1000, "limits", "Most open calls; health checks do not count.", low=1, high=100_000)
     max_jobs: int = _option(64, "limits", "Most jobs that run at once.", low=1, high=100_000)
     max_queued: int = _option(1000, "limits", "Most jobs that wait; more are refused.", low=0, high=1_000_000)
+    max_requests: int = _option(
+        64, "limits", "Most samples, decodings and other requests without progress at once.", low=1, high=100_000
+    )
 
     data: Path | None = _option(
         None, "store", "Folder for jobs, results and uploads; none: gone when the server stops."

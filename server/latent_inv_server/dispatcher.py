@@ -1,4 +1,4 @@
-"""Between the event loop and the engine: submits and cancels in threads, one thread that polls, one feed a job."""
+"""Between the event loop and the engine: orders in threads, one thread that polls, one listener a job or request."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from latent_inv.engine.seam import EngineSeam
-from latent_inv.errors import InternalError, LimitError
+from latent_inv.errors import LimitError
 from latent_inv.result import Event, Finished
 from latent_inv.spec import Spec
 
-from .feed import Feed
-
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Listener = Callable[[Event], None]
 
 #: how long the polling thread waits for news, in seconds; also how long a stop may take
 _POLL_SECONDS = 0.2
 #: threads for pictures: decoding and encoding, bound by the processor
 _PICTURE_THREADS = 2
-#: threads for orders, which wait while the worker takes a step or loads weights
+#: threads for orders, which wait while the worker takes a step or loads weights; jobs and requests have their own, so
+#: that neither waits for the other's weights
 _ORDER_THREADS = 16
-#: jobs that are over and still known, so that cancelling one of them is harmless
-_REMEMBERED = 1000
 
 
 class Dispatcher:
@@ -36,17 +33,18 @@ class Dispatcher:
 
     Args:
         engine: must be safe to use from several threads.
-        max_jobs: most jobs and requests at once.
+        max_requests: most requests without progress (sample, decode, …) at once.
     """
 
-    def __init__(self, engine: EngineSeam, max_jobs: int) -> None:
-        self._engine, self._max_jobs = engine, max_jobs
-        self._feeds: dict[str, Feed] = {}
-        self._over: deque[str] = deque(maxlen=_REMEMBERED)
+    def __init__(self, engine: EngineSeam, max_requests: int) -> None:
+        self._engine, self._max_requests = engine, max_requests
+        self._listeners: dict[str, Listener] = {}
+        self._requests: set[str] = set()
         self._pictures = ThreadPoolExecutor(_PICTURE_THREADS, thread_name_prefix="pictures")
-        self._orders = ThreadPoolExecutor(_ORDER_THREADS, thread_name_prefix="orders")
+        self._job_orders = ThreadPoolExecutor(_ORDER_THREADS, thread_name_prefix="job orders")
+        self._request_orders = ThreadPoolExecutor(_ORDER_THREADS, thread_name_prefix="request orders")
         # Of its own, so that no cancel waits behind submits.
-        self._cancels = ThreadPoolExecutor(1, thread_name_prefix="cancels")
+        self._words = ThreadPoolExecutor(1, thread_name_prefix="words")
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="engine poll", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +59,7 @@ class Dispatcher:
         self._stopping.set()
         await asyncio.to_thread(self._poller.join)
         await asyncio.to_thread(self._engine.close)
-        for threads in (self._pictures, self._orders, self._cancels):
+        for threads in (self._pictures, self._job_orders, self._request_orders, self._words):
             threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -70,79 +68,88 @@ class Dispatcher:
         return bool(getattr(self._engine, "alive", True))
 
     @property
-    def jobs(self) -> int:
-        """Jobs and requests that are not over."""
-        return len(self._feeds)
+    def requests(self) -> int:
+        """Requests without progress that the engine has not answered; they count though their caller has left."""
+        return len(self._requests)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run what would hold up the event loop: decoding and encoding of pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._pictures, function)
 
-    # ---- jobs ----------------------------------------------------------------------------------
+    # ---- orders --------------------------------------------------------------------------------
 
-    async def submit(self, spec: Spec) -> tuple[str, Feed]:
-        """Queue a job.
+    async def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None, listener: Listener) -> None:
+        """Give a job to the engine. The first events may come before this returns.
 
-        Returns:
-            (its id, its events)
+        Args:
+            listener: called on the event loop with each event of the job; the last one is `Finished`.
         Raises:
-            LimitError: too many jobs. LatentInvError: the engine refused it.
+            LatentInvError: the engine refused it; there will be no event.
         """
-        if len(self._feeds) >= self._max_jobs:
-            text = f"{self._max_jobs} jobs are running or waiting, which is the most here; try again later"
-            raise LimitError(text, retry_after=1.0)
-        job_id = secrets.token_hex(8)
-        # The feed is there before the job, since its first events may come before `submit` returns.
-        feed = self._feeds[job_id] = Feed()
+        await self._submit(self._job_orders, job_id, spec, checkpoint, listener)
+
+    async def _submit(self, threads: ThreadPoolExecutor, job_id: str, spec: Spec, *more: Any) -> None:
+        checkpoint, self._listeners[job_id] = more
         loop = asyncio.get_running_loop()
-        submitting = loop.run_in_executor(self._orders, self._engine.submit, job_id, spec)
+        submitting = loop.run_in_executor(threads, self._engine.submit, job_id, spec, checkpoint)
         try:
             await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            # The caller left while the engine was deciding: cancel as soon as it has.
+            # Whoever asked has left while the engine was deciding: cancel as soon as it has.
             submitting.add_done_callback(lambda done: self._abandon(job_id, done))
             raise
         except Exception:
-            self._feeds.pop(job_id, None)
+            self._forget(job_id)
             raise
-        logger.info("job %s: %s accepted", job_id, type(spec).__name__)
-        return job_id, feed
 
     def _abandon(self, job_id: str, done: asyncio.Future[None]) -> None:
         if done.cancelled() or done.exception() is not None:
-            self._feeds.pop(job_id, None)
+            self._forget(job_id)
         else:
             self.cancel(job_id)
 
-    def cancel(self, job_id: str) -> bool:
-        """Stop a job within one step, without waiting for it; harmless if it is over.
+    def _forget(self, job_id: str) -> None:
+        self._listeners.pop(job_id, None)
+        self._requests.discard(job_id)
 
-        Returns:
-            False if there is no such job, or it was over long ago.
-        """
-        if job_id not in self._feeds or self._stopping.is_set():
-            return job_id in self._feeds or job_id in self._over
-        # A feed without a reader is kept until its end, so that the job still counts.
-        self._cancels.submit(self._engine.cancel, job_id)
-        return True
+    def cancel(self, job_id: str) -> None:
+        """Stop a job within one step, without waiting for it; harmless if it is unknown or over."""
+        self._say(self._engine.cancel, job_id)
+
+    def checkpoint(self, job_id: str) -> None:
+        """Ask for a checkpoint of a job before its next step; harmless if it is unknown or over."""
+        self._say(self._engine.checkpoint, job_id)
+
+    def _say(self, order: Callable[[str], None], job_id: str) -> None:
+        if job_id in self._listeners and not self._stopping.is_set():
+            self._words.submit(order, job_id)
 
     async def ask(self, spec: Spec) -> Any:
-        """Submit a request without progress, and wait for its answer.
+        """Give a request without progress to the engine, and wait for its answer.
 
         Raises:
-            LatentInvError: it was refused, or could not be done.
+            LimitError: too many of them. LatentInvError: it was refused, or could not be done.
         """
-        job_id, feed = await self.submit(spec)
+        if len(self._requests) >= self._max_requests:
+            text = f"{self._max_requests} requests are being answered, which is the most here; try again later"
+            raise LimitError(text, retry_after=1.0)
+        job_id = secrets.token_hex(8)
+        self._requests.add(job_id)
+        answer: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Finished) and not answer.done():
+                answer.set_result(event)
+
+        await self._submit(self._request_orders, job_id, spec, None, listen)
         try:
-            async for event in feed.events():
-                if isinstance(event, Finished):
-                    if event.error is not None:
-                        raise event.error
-                    return event.result
-        finally:
-            if feed.finished is None:
-                self.cancel(job_id)
-        raise InternalError("the request ended without an answer")
+            finished = await answer
+        except asyncio.CancelledError:
+            self.cancel(job_id)
+            raise
+        if finished.error is not None:
+            raise finished.error
+        return finished.result
 
     # ---- events --------------------------------------------------------------------------------
 
@@ -159,10 +166,12 @@ class Dispatcher:
 
     def _deliver(self, events: list[Event]) -> None:
         for event in events:
-            feed = self._feeds.get(event.job_id)
-            if feed is not None:
-                feed.put(event)
-                if isinstance(event, Finished):
-                    del self._feeds[event.job_id]
-                    self._over.append(event.job_id)
-                    logger.info("job %s: over", event.job_id)
+            listener = self._listeners.get(event.job_id)
+            if listener is None:
+                continue
+            if isinstance(event, Finished):
+                self._forget(event.job_id)
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("an event of %s was not understood", event.job_id)

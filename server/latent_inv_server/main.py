@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from latent_inv.files import write_bytes
@@ -15,6 +17,8 @@ from .app import Application
 from .config import ServerConfig
 from .door.door import Door
 from .fleet import Fleet, open_fleet
+from .store.folder import Store, open_store
+from .store.retention import retention
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +51,28 @@ async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -
     if config.port_file is not None:
         # One of an earlier run would be read before this server is there.
         config.port_file.unlink(missing_ok=True)
-    fleet = open_fleet(config)
-    application = Application(config, fleet, door)
-    try:
-        await application.start()
-    except BaseException:
-        await asyncio.to_thread(fleet.close)
-        raise
+    store = await asyncio.to_thread(open_store, config.data, config.database, config.disk_budget_mb * 2**20)
+    with store:
+        fleet = open_fleet(config)
+        application = Application(config, fleet, store, door, partial(_retain, store, config))
+        try:
+            await application.start()
+        except BaseException:
+            await asyncio.to_thread(fleet.close)
+            raise
+        await _run(stop, application, fleet, on_ready)
+
+
+def _retain(store: Store, config: ServerConfig) -> None:
+    """Remove what is too old or too much."""
+    retention(store, time.time(), config.retention_hours * 3600, config.disk_budget_mb * 2**20)
+
+
+async def _run(
+    stop: asyncio.Event, application: Application, fleet: Fleet, on_ready: Callable[[int], None] | None
+) -> None:
+    """Say where it listens, and serve until `stop`."""
+    config = application.config
     try:
         if config.port_file is not None:
             write_bytes(config.port_file, f"{application.port}\n".encode())

@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 
 from latent_inv.engine.seam import EngineSeam
 
-from .app import Application
+from .app import Application, Store
 from .config import ServerConfig
 
 
 @asynccontextmanager
-async def running_server(engine: EngineSeam, config: ServerConfig | None = None) -> AsyncIterator[Application]:
+async def running_server(engine: EngineSeam, config: ServerConfig | None, store: Store) -> AsyncIterator[Application]:
     """A server on a free port; `application.port` says which.
 
     Args:
-        engine: closed at the end.
+        engine, store: closed at the end.
         config: its port is used as it is; None takes a free one and stops without grace.
     """
-    application = Application(config or ServerConfig(port=0, grace_seconds=0), engine)
+    application = Application(config or ServerConfig(port=0, grace_seconds=0), engine, store)
     await application.start()
     try:
         yield application

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from latent_inv.client import AsyncClient
-from latent_inv.errors import SpecError, UnavailableError
+from latent_inv.errors import CancelledError, SpecError, UnavailableError
 from latent_inv.images import Picture, encode_png
 from latent_inv.result import (
     Checkpoint,
@@ -28,9 +30,10 @@ from latent_inv.result import (
     Step,
 )
 from latent_inv.spec import DecodeSpec, DescribeSpec, JobSpec, SampleSpec, Spec
-from latent_inv_server.app import Application
+from latent_inv_server.app import Application, Store
 from latent_inv_server.config import ServerConfig
 from latent_inv_server.testing import running_server
+from tests.server.memory_store import MemoryStore
 
 PNG = encode_png(np.zeros((8, 8, 3), np.uint8))
 QUALITY = Metrics(psnr_db=20.0, lpips=0.1, mse=0.01)
@@ -80,8 +83,11 @@ class FakeEngine:
 
     A job's generator says what it does: "steps" ends after its budget; "forever" when it is cancelled; "flood" gives
     a thousand events at once and then goes on forever; "huge" ends with 3 MiB of picture; "fails" ends in `error`;
-    "refused" is refused with `error`; "blocked" waits in `submit` until `gate` is set, then is like "forever".
+    "refused" is refused with `error`; "blocked" waits in `submit` until `gate` is set, then is like "forever"; "deadly"
+    takes the worker with it at its third step. Checkpoints hold the number of the step, and jobs go on from there.
     """
+
+    names = ("steps", "forever", "flood", "huge", "fails", "refused", "blocked", "deadly", "b")
 
     def __init__(self, error: Exception | None = None, pause: float = 0.001) -> None:
         self.error: Any = error
@@ -89,20 +95,38 @@ class FakeEngine:
         self.gate = threading.Event()
         self.pause = pause
         self.submitted: list[Spec] = []
+        self.checkpoints: list[bytes | None] = []
         self.cancelled: list[str] = []
         self.closed = False
-        self._news = threading.Condition()
+        self._news = threading.Condition(threading.RLock())
         self._ready: list[Event] = []
         self._jobs: dict[str, tuple[JobSpec, int]] = {}
+        self._sequences: Counter[str] = Counter()
 
     @property
     def running(self) -> int:
         return len(self._jobs)
 
+    @property
+    def jobs(self) -> list[JobSpec]:
+        """Of all that was submitted."""
+        return [spec for spec in self.submitted if isinstance(spec, JobSpec)]
+
+    def lose(self) -> None:
+        """The worker dies, and with it all of its jobs; the next look at it starts another one."""
+        with self._news:
+            self.alive = False
+            for job_id in self._jobs:
+                self._ready.append(Finished(job_id, 0, error=UnavailableError("the worker stopped", retry_after=1)))
+            self._jobs.clear()
+            self._news.notify()
+
     def submit(self, job_id: str, spec: Spec, checkpoint: bytes | None = None) -> None:
         if self.closed:
             raise UnavailableError("closed")
         self.submitted.append(spec)
+        if isinstance(spec, JobSpec):
+            self.checkpoints.append(checkpoint)
         name = getattr(spec, "generator", "")
         if name == "refused":
             raise self.error
@@ -111,19 +135,20 @@ class FakeEngine:
         if name == "blocked":
             self.gate.wait(120)  # longer than any test may take
         with self._news:
-            self._take(job_id, spec)
+            self._take(job_id, spec, checkpoint)
             self._news.notify()
 
-    def _take(self, job_id: str, spec: Spec) -> None:
+    def _take(self, job_id: str, spec: Spec, checkpoint: bytes | None) -> None:
         answer: Any
         if isinstance(spec, JobSpec):
-            self._jobs[job_id] = (spec, 0)
+            self._jobs[job_id] = (spec, 0 if checkpoint is None else int(checkpoint))
+            self._sequences[job_id] = 0  # of this worker
             return
         if spec.generator == "fails":
             self._ready.append(Finished(job_id, 1, error=self.error))
             return
         if isinstance(spec, DescribeSpec):
-            answer = Described(tuple(info(name) for name in ([spec.generator] if spec.generator else ["steps", "b"])))
+            answer = Described(tuple(info(name) for name in ([spec.generator] if spec.generator else self.names)))
         elif isinstance(spec, SampleSpec):
             rows = len(spec.seeds)
             images = np.zeros((rows, 3, spec.height or 8, spec.width or 8), np.float32)
@@ -141,8 +166,24 @@ class FakeEngine:
             self.cancelled.append(job_id)
             if job_id in self._jobs:
                 spec, number = self._jobs.pop(job_id)
-                self._ready.append(Finished(job_id, number + 1, result=result(spec, Outcome.cancelled, number)))
+                error = CancelledError("the job was cancelled before its first step")
+                best = None if number == 0 else result(spec, Outcome.cancelled, number)
+                ended = Finished(job_id, self._next(job_id), result=best, error=error if best is None else None)
+                self._ready.append(ended)
                 self._news.notify()
+
+    def checkpoint(self, job_id: str) -> None:
+        with self._news:
+            if job_id in self._jobs:
+                self._ready.append(self._checkpoint(job_id, self._jobs[job_id][1]))
+                self._news.notify()
+
+    def _checkpoint(self, job_id: str, number: int) -> Checkpoint:
+        return Checkpoint(job_id, self._next(job_id), number, str(number).encode())
+
+    def _next(self, job_id: str) -> int:
+        self._sequences[job_id] += 1
+        return self._sequences[job_id]
 
     def poll(self, timeout: float = 0.0) -> list[Event]:
         with self._news:
@@ -155,13 +196,18 @@ class FakeEngine:
         return events
 
     def _step(self, job_id: str) -> list[Event]:
+        if job_id not in self._jobs:  # another one has taken the worker with it
+            return []
         spec, number = self._jobs[job_id]
         number += 1
         self._jobs[job_id] = (spec, number)
         total = spec.budget.steps or 100
         if spec.generator == "fails":
             del self._jobs[job_id]
-            return [Finished(job_id, number, error=self.error)]
+            return [Finished(job_id, self._next(job_id), error=self.error)]
+        if spec.generator == "deadly" and number == 3:
+            self.lose()
+            return []
         if spec.generator == "flood" and number == 1:
             flood: list[Event] = []
             for each in range(1, 1001):
@@ -169,12 +215,17 @@ class FakeEngine:
                 flood.append(Preview(job_id, 3 * each - 1, each, np.zeros((8, 8, 3), np.uint8)))
                 flood.append(Checkpoint(job_id, 3 * each, each, bytes(1000)))
             self._jobs[job_id] = (spec, 3000)
+            self._sequences[job_id] = 3000
             return flood
         if spec.generator in ("steps", "huge") and number > total:
             del self._jobs[job_id]
             side = 512 if spec.generator == "huge" else 8
-            return [Finished(job_id, number, result=result(spec, Outcome.step_limit, total, side))]
-        return [progress(job_id, number, total)]
+            return [Finished(job_id, self._next(job_id), result=result(spec, Outcome.step_limit, total, side))]
+        events: list[Event] = [replace(progress(job_id, number, total), sequence=self._next(job_id))]
+        every = spec.reporting.checkpoint_steps
+        if every is not None and number % every == 0:
+            events.append(self._checkpoint(job_id, number))
+        return events
 
     def close(self) -> None:
         self.closed = True
@@ -184,11 +235,18 @@ class FakeEngine:
 Scenario = Callable[[Application, AsyncClient], Awaitable[None]]
 
 
-def serve(engine: Any, scenario: Scenario, config: ServerConfig | None = None, seconds: float = 60) -> None:
+def serve(
+    engine: Any,
+    scenario: Scenario,
+    config: ServerConfig | None = None,
+    seconds: float = 60,
+    store: Store | None = None,
+) -> None:
     """Run `scenario` against a real server on a free port; a hang fails after `seconds`."""
+    kept = MemoryStore() if store is None else store
 
     async def run() -> None:
-        async with running_server(engine, config) as application, AsyncClient(address(application)) as client:
+        async with running_server(engine, config, kept) as application, AsyncClient(address(application)) as client:
             await asyncio.wait_for(scenario(application, client), seconds)
 
     asyncio.run(run())

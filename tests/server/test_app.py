@@ -28,11 +28,12 @@ from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
 from tests.engine.helpers import result_of
 from tests.server.fake import FakeEngine, address, serve, until
+from tests.server.memory_store import MemoryStore
 
 
 def test_a_port_in_use_is_refused() -> None:
     async def scenario(application: Application, _: AsyncClient) -> None:
-        second = Application(ServerConfig(port=application.port), FakeEngine())
+        second = Application(ServerConfig(port=application.port), FakeEngine(), MemoryStore())
         with pytest.raises(UnavailableError, match=f"port {application.port} .* in use"):
             await second.start()
 
@@ -96,7 +97,7 @@ def test_stopping_closes_the_engine_and_ends_open_streams() -> None:
     engine = FakeEngine()
 
     async def run() -> None:
-        async with running_server(engine) as application:
+        async with running_server(engine, None, MemoryStore()) as application:
             client = AsyncClient(address(application))
             stream = client.invert_stream(encode_png(np.zeros((8, 8, 3), np.uint8)), "forever")
             await anext(stream)
@@ -218,7 +219,7 @@ def test_leaving_stops_the_real_engine_within_a_step() -> None:
         first = await anext(stream)
         assert isinstance(first, Progress)
         await stream.aclose()
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
         # The worker is free for the next.
         assert (await client.invert(png, "smooth", losses=(Pixel(),), steps=2)).steps == 2
 

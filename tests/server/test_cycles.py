@@ -20,6 +20,7 @@ from latent_inv_server.app import Application
 from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
 from tests.server.fake import until
+from tests.server.memory_store import MemoryStore
 
 PNG = encode_png(make_picture(32, 32).pixels)
 PIXEL = (Pixel(),)
@@ -83,10 +84,13 @@ def test_nothing_grows() -> None:
 
     async def cycle(application: Application, client: AsyncClient) -> None:
         await asyncio.gather(*(way(client) for way in WAYS))
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
 
     async def scenario() -> None:
-        async with running_server(engine) as application, AsyncClient(f"127.0.0.1:{application.port}") as client:
+        async with (
+            running_server(engine, None, MemoryStore()) as application,
+            AsyncClient(f"127.0.0.1:{application.port}") as client,
+        ):
             for _ in range(5):
                 await cycle(application, client)
             tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), open_files()

@@ -13,7 +13,15 @@ from google.rpc import error_details_pb2, status_pb2
 
 from latent_inv import errors
 from latent_inv.client import AsyncClient
-from latent_inv.errors import MAX_MESSAGE_CHARS, InternalError, LatentInvError, LimitError, NotFoundError, SpecError
+from latent_inv.errors import (
+    MAX_MESSAGE_CHARS,
+    InternalError,
+    LatentInvError,
+    LimitError,
+    NotFoundError,
+    SpecError,
+    UnavailableError,
+)
 from latent_inv.v1 import components_pb2, data_pb2, inversion_service_pb2, job_pb2
 from latent_inv_server.app import Application
 from tests.server.fake import PNG, FakeEngine, UnprintableError, serve
@@ -35,7 +43,6 @@ FOREIGN = [
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "ss"),
 ]
 LATER = [
-    *(f"/latent_inv.v1.JobService/{name}" for name in ("CreateJob", "GetJob", "ListJobs", "DeleteJob", "WatchJob")),
     *(f"/latent_inv.v1.ArtifactService/{name}" for name in SERVICES["ArtifactService"]),
 ]
 
@@ -48,7 +55,7 @@ async def raw(client: AsyncClient, path: str, kind: str, data: bytes) -> grpc.ai
             await channel.unary_unary(path)(data)
         elif kind == "us":
             async for _ in channel.unary_stream(path)(data):
-                return None
+                pass
         elif kind == "su":
             await channel.stream_unary(path)(iter([data]))
         else:
@@ -101,6 +108,9 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("where", ["refused", "fails"])
 def test_typed_errors_arrive_as_they_were_raised(where: str, kind: type[LatentInvError]) -> None:
+    if where == "refused" and kind in (LimitError, UnavailableError):
+        pytest.skip("of these two a queued job hears nothing: it waits, and is given to the engine again")
+
     async def scenario(_: Application, client: AsyncClient) -> None:
         with pytest.raises(LatentInvError) as caught:
             await client.invert(PNG, where)
@@ -136,12 +146,12 @@ def test_the_status_on_the_wire() -> None:
 
     engine = FakeEngine()
     serve(engine, scenario)
-    assert engine.submitted == [], "refused before it was queued"
+    assert engine.jobs == [], "refused before it was queued"
 
 
 def test_what_is_no_field_s_fault_names_none() -> None:
     request = inversion_service_pb2.InvertRequest(
-        spec=job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="refused")
+        spec=job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="fails")
     )
 
     async def scenario(_: Application, client: AsyncClient) -> None:
@@ -264,7 +274,7 @@ def test_pictures_that_are_none(name: str) -> None:
 
     engine = FakeEngine()
     serve(engine, scenario)
-    assert engine.submitted == []
+    assert engine.jobs == []
 
 
 BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {

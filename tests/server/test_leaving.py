@@ -10,10 +10,11 @@ import pytest
 from latent_inv.client import AsyncClient, Client
 from latent_inv.errors import DeadlineError
 from latent_inv.result import JobResult, Outcome, Progress
-from latent_inv.spec import JobSpec
 from latent_inv.v1 import data_pb2, inversion_service_pb2, inversion_service_pb2_grpc, job_pb2
 from latent_inv_server.app import Application
+from latent_inv_server.store.records import JobState
 from tests.server.fake import PNG, FakeEngine, address, serve, until
+from tests.server.memory_store import MemoryStore
 
 
 def test_leaving_the_stream_cancels_its_job() -> None:
@@ -28,7 +29,7 @@ def test_leaving_the_stream_cancels_its_job() -> None:
         await stream.aclose()
         await until(lambda: engine.running == 0)
         assert len(engine.cancelled) == 1
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
 
     serve(engine, scenario)
 
@@ -71,7 +72,7 @@ def test_the_deadline_of_a_call_ends_its_job() -> None:
     async def scenario(_: Application, client: AsyncClient) -> None:
         with pytest.raises(DeadlineError, match="timeout"):
             await client.invert(PNG, "forever", timeout=0.2)
-        await until(lambda: engine.running == 0 and len(engine.submitted) == 1)
+        await until(lambda: engine.running == 0 and len(engine.jobs) == 1)
 
     serve(engine, scenario)
 
@@ -117,13 +118,13 @@ def test_leaving_before_the_job_was_taken_cancels_it_then() -> None:
 
     async def scenario(application: Application, client: AsyncClient) -> None:
         task = asyncio.create_task(client.invert(PNG, "blocked"))
-        await until(lambda: len(engine.submitted) == 1)
+        await until(lambda: len(engine.jobs) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert application.dispatcher.jobs == 1, "it counts until the engine has decided"
+        assert application.jobs.unfinished == 1, "it counts until the engine has decided"
         engine.gate.set()
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
         assert engine.running == 0
         assert len(engine.cancelled) == 1
 
@@ -139,8 +140,8 @@ def test_a_blocked_engine_holds_up_no_cancel() -> None:
         first = await anext(stream)
         assert isinstance(first, Progress)
         waiting = [asyncio.create_task(client.invert(PNG, "blocked")) for _ in range(30)]
-        await until(lambda: application.dispatcher.jobs == 31)
-        assert len(engine.submitted) < 31
+        await until(lambda: application.jobs.unfinished == 31)
+        assert len(engine.jobs) < 31
         await client.cancel(first.job_id)
         async for event in stream:
             if isinstance(event, JobResult):
@@ -155,7 +156,7 @@ def test_a_blocked_engine_holds_up_no_cancel() -> None:
 
 
 def test_two_hundred_jobs_left_in_the_middle_leave_nothing() -> None:
-    engine = FakeEngine()
+    engine, store = FakeEngine(), MemoryStore()
     request = inversion_service_pb2.InvertRequest(
         spec=job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="forever")
     )
@@ -172,14 +173,14 @@ def test_two_hundred_jobs_left_in_the_middle_leave_nothing() -> None:
     async def scenario(application: Application, client: AsyncClient) -> None:
         for _ in range(20):
             await leave(client._inversion)
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
         tasks, threads = len(asyncio.all_tasks()), threading.active_count()
         for _ in range(200):
             await leave(client._inversion)
-        await until(lambda: application.dispatcher.jobs == 0)
+        await until(lambda: application.jobs.unfinished == 0)
         await until(lambda: len(asyncio.all_tasks()) <= tasks)
         assert threading.active_count() <= threads + 2
-        assert len(engine.cancelled) == 220
-        assert all(isinstance(spec, JobSpec) for spec in engine.submitted)
+        assert {record.state for record in store.jobs.records.values()} == {JobState.cancelled}
+        assert len(store.jobs.records) == 220
 
-    serve(engine, scenario)
+    serve(engine, scenario, store=store)

@@ -3,63 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latent_inv.client import AsyncClient
-from latent_inv.errors import ImageError, LatentInvError, LimitError, UnsupportedError
+from latent_inv.errors import ImageError, LatentInvError, LimitError
 from latent_inv.images import Limits, encode_png
-from latent_inv.result import Checkpoint, Event, Finished, JobResult, Preview, Progress
-from latent_inv.spec import Reporting
-from latent_inv.v1 import data_pb2, inversion_service_pb2, job_pb2
+from latent_inv.result import JobResult, Progress
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
-from latent_inv_server.feed import MAX_UNREAD, Feed
-from tests.server.fake import PNG, FakeEngine, address, progress, serve, until
-
-
-def preview(number: int) -> Preview:
-    return Preview("job", number, number, np.zeros((2, 2, 3), np.uint8))
-
-
-def read(feed: Feed) -> list[Event]:
-    async def all_of_it() -> list[Event]:
-        return [event async for event in feed.events()]
-
-    return asyncio.run(asyncio.wait_for(all_of_it(), 10))
-
-
-def test_a_reader_that_keeps_up_gets_all_in_order() -> None:
-    feed = Feed()
-    sent: list[Event] = [progress("job", 1), preview(2), progress("job", 3), Finished("job", 4)]
-    for event in sent:
-        feed.put(event)
-    assert read(feed) == sent
-
-
-def test_a_reader_that_is_behind_gets_the_newest_and_the_end() -> None:
-    feed = Feed()
-    for number in range(1, 10_000, 3):
-        feed.put(progress("job", number))
-        feed.put(preview(number + 1))
-        feed.put(Checkpoint("job", number + 2, number, b""))
-    feed.put(Finished("job", 10_002))
-    events = read(feed)
-    assert len(events) <= MAX_UNREAD + 2
-    numbers = [event.sequence for event in events]
-    assert numbers == sorted(numbers)
-    assert [type(event) for event in events].count(Preview) == 1
-    assert numbers[-3:] == [9_997, 9_998, 10_002]
-
-
-def test_nothing_comes_after_the_end() -> None:
-    feed = Feed()
-    feed.put(Finished("job", 1))
-    feed.put(progress("job", 2))
-    assert [event.sequence for event in read(feed)] == [1]
+from tests.server.fake import PNG, FakeEngine, address, serve, until
 
 
 def test_a_flood_is_merged_on_its_way() -> None:
@@ -112,20 +67,45 @@ def test_progress_never_goes_back_and_the_result_is_last() -> None:
 
 def test_too_many_jobs_are_refused_with_a_time_to_try_again() -> None:
     engine = FakeEngine()
-    config = ServerConfig(port=0, max_jobs=2, grace_seconds=0)
+    config = ServerConfig(port=0, max_jobs=2, max_queued=1, grace_seconds=0)
 
     async def scenario(application: Application, client: AsyncClient) -> None:
         streams = [client.invert_stream(PNG, "forever") for _ in range(2)]
         await asyncio.gather(*(anext(stream) for stream in streams))
-        with pytest.raises(LimitError, match="2 jobs") as caught:
+        waiting = asyncio.create_task(client.invert(PNG, "steps", steps=2))
+        await until(lambda: application.jobs.queued == 1)
+        with pytest.raises(LimitError, match="1 jobs are waiting") as caught:
             await client.invert(PNG, "steps")
         assert caught.value.retry_after is not None
         assert caught.value.field == ""
-        assert len(engine.submitted) == 2
+        assert len(engine.jobs) == 2
         await streams[0].aclose()
-        await until(lambda: application.dispatcher.jobs == 1)
-        assert (await client.invert(PNG, "steps", steps=2)).steps == 2
+        assert (await waiting).steps == 2
+        assert (await client.invert(PNG, "steps", steps=3)).steps == 3
         await streams[1].aclose()
+
+    serve(engine, scenario, config)
+
+
+def test_requests_have_a_limit_of_their_own() -> None:
+    engine = FakeEngine()
+    config = ServerConfig(port=0, max_requests=3, grace_seconds=0)
+
+    async def scenario(application: Application, client: AsyncClient) -> None:
+        # As many as are let in wait for an engine that decides on nothing; jobs are taken all the same.
+        waiting = [asyncio.create_task(client.sample(1, "blocked")) for _ in range(3)]
+        await until(lambda: application.dispatcher.requests == 3)
+        with pytest.raises(LimitError, match="3 requests") as caught:
+            await client.sample(1, "steps")
+        assert caught.value.retry_after is not None
+        assert (await client.invert(PNG, "steps", steps=2)).steps == 2
+        waiting[0].cancel()
+        await asyncio.gather(waiting[0], return_exceptions=True)
+        assert application.dispatcher.requests == 3, "it counts until the engine has decided"
+        engine.gate.set()
+        await asyncio.gather(*waiting[1:])
+        await until(lambda: application.dispatcher.requests == 0)
+        assert (await client.sample(7, "steps")).seeds == (7,)
 
     serve(engine, scenario, config)
 
@@ -172,7 +152,7 @@ def test_a_request_over_the_limit_is_not_sent() -> None:
                 await client.invert(noise_png(64), "steps")
 
     serve(engine, scenario)
-    assert engine.submitted == []
+    assert engine.jobs == []
 
 
 def test_a_request_over_the_server_s_limit_is_refused() -> None:
@@ -184,7 +164,7 @@ def test_a_request_over_the_server_s_limit_is_refused() -> None:
             await client.invert(noise_png(256), "steps")
 
     serve(engine, scenario, config)
-    assert engine.submitted == []
+    assert engine.jobs == []
 
 
 def test_an_answer_over_the_server_s_limit_says_what_to_do() -> None:
@@ -241,33 +221,5 @@ def test_a_damaged_picture_and_then_a_whole_one(tmp_path: Path) -> None:
             await client.invert(tmp_path / "half.png", "steps")
         assert caught.value.field == "image"
         assert (await client.invert(whole, "steps", steps=1)).outcome.good
-
-    serve(FakeEngine(), scenario)
-
-
-def test_detached_jobs_and_request_ids() -> None:
-    spec = job_pb2.JobSpec(image=data_pb2.Image(encoded=PNG), generator="steps")
-
-    async def scenario(_: Application, client: AsyncClient) -> None:
-        for fields, status in (
-            ({"detach": True}, "UNIMPLEMENTED"),
-            ({"request_id": "../x"}, "INVALID_ARGUMENT"),
-            ({"request_id": "x" * 129}, "INVALID_ARGUMENT"),
-            ({"request_id": "my-request.1"}, "UNIMPLEMENTED"),
-        ):
-            request = inversion_service_pb2.InvertRequest(spec=spec, **fields)  # type: ignore[arg-type]
-            with pytest.raises(LatentInvError) as caught, client._errors():
-                async for _ in client._inversion.Invert(request):
-                    pass
-            assert (caught.value.status, caught.value.field) == (status, next(iter(fields)))
-        # Nor are checkpoints kept, so they are not taken without a word.
-        with pytest.raises(UnsupportedError) as refused:
-            await client.invert(PNG, "steps", reporting=Reporting(checkpoint_steps=5))
-        assert refused.value.field == "reporting.checkpoint_steps"
-        kinds = [
-            message.WhichOneof("event")
-            async for message in client._inversion.Invert(inversion_service_pb2.InvertRequest(spec=spec))
-        ]
-        assert [kind for kind, _ in itertools.groupby(kinds)] == ["accepted", "progress", "result"]
 
     serve(FakeEngine(), scenario)

@@ -58,6 +58,12 @@ class SqlJobStore:
             raise AlreadyExistsError(text, field="request_id")
         return None if row is None else to_record(row)
 
+    def find(self, client: str, request_id: str) -> JobRecord | None:
+        """See `records.JobStore.find`."""
+        mine = (JOBS.c.client == client) & (JOBS.c.request_id == request_id)
+        found = self._records(sa.select(JOBS).where(mine)) if request_id else []
+        return found[0] if found else None
+
     def get(self, job_id: str, client: str | None = None) -> JobRecord | None:
         """See `records.JobStore.get`."""
         query = sa.select(JOBS).where(_is(job_id))
@@ -130,7 +136,7 @@ class SqlJobStore:
         values: dict[str, Any] = {
             "state": state.value,
             "end_time": now,
-            "sequence": _grown(sequence),
+            "sequence": sequence,  # of the end itself: numbers that were reserved and not told are given back
             "checkpoint_blob": "",
             "result_blob": result_blob,
             "error_status": error_status,

@@ -82,6 +82,9 @@ class JobStore(Protocol):
             LimitError: the disk is full; nothing is kept.
         """
 
+    def find(self, client: str, request_id: str) -> JobRecord | None:
+        """The job that a client made with this request_id; None if there is none."""
+
     def get(self, job_id: str, client: str | None = None) -> JobRecord | None:
         """One job; None if there is none, or it is another client's. `client` None: anybody's."""
 

@@ -1,0 +1,52 @@
+"""Generators: described, sampled, encoded, decoded; straight from the engine, with no job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from latent_inv import convert
+from latent_inv.errors import InputError
+from latent_inv.spec import DescribeSpec
+from latent_inv.v1 import generator_service_pb2 as generators
+from latent_inv.v1 import generator_service_pb2_grpc as generators_grpc
+from latent_inv_server.config import ServerConfig
+from latent_inv_server.dispatcher import Dispatcher
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
+    """Generators."""
+
+    def __init__(self, dispatcher: Dispatcher, config: ServerConfig) -> None:
+        self._dispatcher, self._config = dispatcher, config
+
+    async def ListGenerators(
+        self, request: generators.ListGeneratorsRequest, context: Context
+    ) -> generators.ListGeneratorsResponse:
+        described = await self._dispatcher.ask(DescribeSpec())
+        return generators.ListGeneratorsResponse(generators=[convert.info_to(info) for info in described.generators])
+
+    async def GetGenerator(
+        self, request: generators.GetGeneratorRequest, context: Context
+    ) -> generators.GetGeneratorResponse:
+        if not request.name:
+            raise InputError("a generator must be named, found none", field="name")
+        described = await self._dispatcher.ask(DescribeSpec(generator=request.name))
+        return generators.GetGeneratorResponse(generator=convert.info_to(described.generators[0]))
+
+    async def Sample(self, request: generators.SampleRequest, context: Context) -> generators.SampleResponse:
+        sampled = await self._dispatcher.ask(convert.sample_spec(request))
+        return await self._dispatcher.in_thread(lambda: convert.sampled_to(sampled))
+
+    async def Encode(self, request: generators.EncodeRequest, context: Context) -> generators.EncodeResponse:
+        limits = self._config.image_limits
+        spec = await self._dispatcher.in_thread(lambda: convert.encode_spec(request, limits))
+        encoded = await self._dispatcher.ask(spec)
+        return await self._dispatcher.in_thread(lambda: convert.encoded_to(encoded))
+
+    async def Decode(self, request: generators.DecodeRequest, context: Context) -> generators.DecodeResponse:
+        decoded = await self._dispatcher.ask(convert.decode_spec(request))
+        return await self._dispatcher.in_thread(lambda: convert.decoded_to(decoded))
