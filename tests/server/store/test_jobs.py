@@ -228,8 +228,19 @@ def test_numbers_of_events_never_fall(store: Store) -> None:
     assert store.jobs.save("a", sequence=10)
     assert store.jobs.save("a", sequence=4, progress=b"older")
     assert store.jobs.get("a") == record("a", sequence=10, progress=b"older")
+    # The end has its own: numbers that were reserved before it and not told are none.
     assert store.jobs.finish("a", JobState.failed, 2.0, sequence=3)
-    assert store.jobs.get("a") == record("a", state=JobState.failed, end_time=2.0, sequence=10, progress=b"older")
+    assert store.jobs.get("a") == record("a", state=JobState.failed, end_time=2.0, sequence=3, progress=b"older")
+
+
+def test_a_job_is_found_by_the_request_that_made_it(store: Store) -> None:
+    made = record("a", request_id="once", client="ada")
+    store.jobs.create(made)
+    store.jobs.create(record("b", client="ada"))
+    assert store.jobs.find("ada", "once") == made
+    assert store.jobs.find("bob", "once") is None
+    assert store.jobs.find("ada", "other") is None
+    assert store.jobs.find("ada", "") is None
 
 
 def test_what_is_not_there_cannot_change(store: Store) -> None:
