@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .invert import invert
+from .jobs import jobs
 from .looks import decode, generators, sample
 from .serve import serve
 from .shell import EXIT_HELP
@@ -26,6 +27,7 @@ app.command()(sample)
 app.command()(generators)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
+app.add_typer(jobs)
 app.command()(train_encoder)
 
 

@@ -22,6 +22,11 @@ _ADDRESS = Annotated[
         "--server", help="HOST:PORT of a running `latent-inv serve`; empty: work here.", rich_help_panel=_PANEL
     ),
 ]
+_NEEDED_ADDRESS = Annotated[
+    str, typer.Option("--server", help="HOST:PORT of a running `latent-inv serve`.", rich_help_panel=_PANEL)
+]
+#: where `latent-inv serve` listens if it is told nothing
+LOCAL = "127.0.0.1:50051"
 _TOKEN_FILE = Annotated[
     Path | None,
     typer.Option(
@@ -108,17 +113,25 @@ class Server:
 
 def on_server(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command with a parameter `server: Server` the options that it is made of."""
+    return _with(function, _OPTIONS)
 
+
+def always_on_server(function: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that has nothing to do without a server: by default one on this machine."""
+    return _with(function, {**_OPTIONS, "server": (_NEEDED_ADDRESS, LOCAL)})
+
+
+def _with(function: Callable[..., None], options: dict[str, tuple[Any, Any]]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(**given: Any) -> None:
         from .shell import reporting_errors
 
-        server = Server(**{name: given.pop(name) for name in _OPTIONS})
+        server = Server(**{name: given.pop(name) for name in options})
         with reporting_errors():
             server.check()
         function(**given, server=server)
 
-    return with_options(command, "server", [option(name, *made) for name, made in _OPTIONS.items()])
+    return with_options(command, "server", [option(name, *made) for name, made in options.items()])
 
 
 def _token(path: Path) -> str:

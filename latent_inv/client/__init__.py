@@ -4,11 +4,14 @@
 >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
 ...     result = client.invert("photo.png", steps=100)
 ...     result.save("out")
+...     job = client.jobs.create("photo.png", request_id="photo-1")  # goes on without this process
+...     client.jobs.wait(job.job_id).result.save("out")
 """
 
 from __future__ import annotations
 
 from .asynchronous import AsyncClient
 from .blocking import Client
+from .job import Job
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "Job"]

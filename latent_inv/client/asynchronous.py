@@ -21,10 +21,10 @@ from latent_inv.v1 import (
     generator_service_pb2,
     generator_service_pb2_grpc,
     inversion_service_pb2_grpc,
-    job_service_pb2,
     job_service_pb2_grpc,
 )
 
+from .async_jobs import AsyncJobs
 from .connection import File, connection
 from .messages import (
     MAX_MESSAGE_BYTES,
@@ -62,7 +62,8 @@ class AsyncClient:
         )
         self._channel = made.aio_channel(channel_options(max_message_bytes))
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
-        self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        #: jobs that outlive the calls and the connection that made them
+        self.jobs = AsyncJobs(self, job_service_pb2_grpc.JobServiceStub(self._channel))
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -120,10 +121,13 @@ class AsyncClient:
         seconds: float | None = None,
         target_lpips: float | None = None,
         target_psnr_db: float | None = None,
+        stop: Callable[[], bool] | None = None,
         timeout: float | None = None,
+        request_id: str = "",
+        detach: bool = False,
         **settings: Any,
     ) -> AsyncGenerator[Event, None]:
-        """Progress and previews, and the result as the last value; leaving the loop cancels the job."""
+        """Progress and previews, and the result as the last value; arguments as those of the blocking client."""
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
         request, warnings = invert_request(
             image,
@@ -137,14 +141,19 @@ class AsyncClient:
             settings=settings,
             weights_sha256=str,
             max_message_bytes=self.max_message_bytes,
+            request_id=request_id,
+            detach=detach,
         )
         call = self._inversion.Invert(request, timeout=timeout)
-        job_id = ""
+        job_id, stopped = "", False
         try:
             with self._errors():
                 async for message in call:
                     if message.HasField("accepted"):
                         job_id = message.accepted.job_id
+                    if stop is not None and not stopped and stop():
+                        stopped = True
+                        await self.jobs.cancel(job_id)
                     event = read_event(message, job_id, warnings)
                     if event is not None:
                         yield event
@@ -161,9 +170,8 @@ class AsyncClient:
         return file
 
     async def cancel(self, job_id: str) -> None:
-        """Stop a running job within one step."""
-        with self._errors():
-            await self._jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id), timeout=self.timeout)
+        """The same as `jobs.cancel`."""
+        await self.jobs.cancel(job_id)
 
     async def generators(self) -> tuple[GeneratorInfo, ...]:
         """What the server can invert."""

@@ -19,11 +19,11 @@ from latent_inv.v1 import (
     generator_service_pb2,
     generator_service_pb2_grpc,
     inversion_service_pb2_grpc,
-    job_service_pb2,
     job_service_pb2_grpc,
 )
 
 from .connection import File, connection
+from .jobs import Jobs
 from .messages import (
     MAX_MESSAGE_BYTES,
     Event,
@@ -73,7 +73,8 @@ class Client:
         )
         self._channel = made.channel(channel_options(max_message_bytes))
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
-        self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        #: jobs that outlive the calls and the connection that made them
+        self.jobs = Jobs(self, job_service_pb2_grpc.JobServiceStub(self._channel))
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -136,11 +137,18 @@ class Client:
         target_psnr_db: float | None = None,
         stop: Callable[[], bool] | None = None,
         timeout: float | None = None,
+        request_id: str = "",
+        detach: bool = False,
         **settings: Any,
     ) -> Iterator[Event]:
         """The same as a stream: progress and previews, and the result as the last value.
 
         Leaving the loop cancels the job.
+
+        Args:
+            request_id: chosen by you to make retries safe: the same id and arguments give the same job, from whose
+                beginning the stream tells; leaving it does not cancel a job that was there before.
+            detach: the job goes on when the loop is left; see `jobs`.
         """
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
         request, warnings = invert_request(
@@ -155,6 +163,8 @@ class Client:
             settings=settings,
             weights_sha256=lambda: self.generator(generator).weights_sha256,
             max_message_bytes=self.max_message_bytes,
+            request_id=request_id,
+            detach=detach,
         )
         call = self._inversion.Invert(request, timeout=timeout)
         job_id, stopped = "", False
@@ -165,7 +175,7 @@ class Client:
                         job_id = message.accepted.job_id
                     if stop is not None and not stopped and stop():
                         stopped = True
-                        self.cancel(job_id)
+                        self.jobs.cancel(job_id)
                     event = read_event(message, job_id, warnings)
                     if event is not None:
                         yield event
@@ -173,13 +183,8 @@ class Client:
             call.cancel()  # gRPC does not cancel a call that nobody reads any more
 
     def cancel(self, job_id: str) -> None:
-        """Stop a running job within one step.
-
-        Raises:
-            NotFoundError: it is not running.
-        """
-        with self._errors():
-            self._jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id), timeout=self.timeout)
+        """The same as `jobs.cancel`."""
+        self.jobs.cancel(job_id)
 
     def generators(self) -> tuple[GeneratorInfo, ...]:
         """What the server can invert."""

@@ -22,11 +22,13 @@ from latent_inv.images.load import read_file
 from latent_inv.result import JobResult, Preview, Progress
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, DecodeSpec, EncodeSpec, JobSpec, SampleSpec
-from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2
+from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2, job_service_pb2
 
 #: largest message both ways, unless the server says otherwise
 MAX_MESSAGE_BYTES = 64 * 2**20
 Event = Progress | Preview | JobResult
+#: arguments of `invert` that are fields of its budget
+SHORTCUTS = ("steps", "seconds", "target_lpips", "target_psnr_db")
 
 #: how gRPC's texts begin where there was no connection; all others are of one that ended
 _NO_CONNECTION = ("failed to connect", "errors resolving", "DNS resolution failed", "connections to all backends")
@@ -45,6 +47,9 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # A server that is started anew is found within seconds; gRPC would wait for up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
 
 
@@ -95,6 +100,8 @@ def invert_request(
     settings: dict[str, Any],
     weights_sha256: Callable[[], str],
     max_message_bytes: int,
+    request_id: str = "",
+    detach: bool = False,
 ) -> tuple[inversion_service_pb2.InvertRequest, tuple[str, ...]]:
     """The request and warnings of `invert`'s arguments; ranges are checked here, before anything is sent.
 
@@ -115,9 +122,39 @@ def invert_request(
     )
     mask = None if weight is None else image_message(weight, None, "weight")
     message = convert.job_message(spec, image_message(image, value_range, "image"), mask)
-    request = inversion_service_pb2.InvertRequest(spec=message)
+    request = inversion_service_pb2.InvertRequest(spec=message, request_id=request_id, detach=detach)
     check_size(request, max_message_bytes)
     return request, warnings
+
+
+def create_request(
+    image: Any,
+    generator: str,
+    arguments: dict[str, Any],
+    *,
+    request_id: str,
+    labels: Mapping[str, str] | None,
+    weights_sha256: Callable[[], str],
+    max_message_bytes: int,
+) -> job_service_pb2.CreateJobRequest:
+    """The request of a job of its own, of the same arguments as those of `invert`.
+
+    Raises:
+        LatentInvError: an argument is wrong, or the request is over the message limit.
+    """
+    named: dict[str, Any] = {"weight": None, "value_range": None, "start": None, "initialiser": None}
+    named = {name: arguments.get(name, default) for name, default in {**named, "budget": Budget()}.items()}
+    shortcuts = {name: arguments.get(name) for name in SHORTCUTS}
+    request, _ = invert_request(
+        image,
+        generator,
+        **named,
+        shortcuts=shortcuts,
+        settings={name: value for name, value in arguments.items() if name not in {*named, *shortcuts}},
+        weights_sha256=weights_sha256,
+        max_message_bytes=max_message_bytes,
+    )
+    return job_service_pb2.CreateJobRequest(spec=request.spec, request_id=request_id, labels=labels or {})
 
 
 def sample_request(
