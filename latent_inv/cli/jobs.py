@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,7 +188,7 @@ def _print_table(found: list[Job]) -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in ("job", "state", "made", "generator", "step", "scores", "labels"):
-        table.add_column(column, no_wrap=column in ("job", "state"))
+        table.add_column(column, no_wrap=column in ("job", "state", "made", "step"))
     for job in found:
         step, quality = "", ""
         if job.progress is not None:
@@ -199,7 +200,8 @@ def _print_table(found: list[Job]) -> None:
         made = job.create_time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         note = job.error or quality
         table.add_row(*map(escape, (job.job_id, job.state, made, job.generator, step, note, labels)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    # A job a line for what reads a pipe; a terminal has its own width.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def _tell(job: Job, out: Path | None, as_json: bool, quiet: bool) -> None:

@@ -47,7 +47,8 @@ class InversionServiceServicer:
     """
 
     def Invert(self, request, context):
-        """Runs a job and streams its progress; leaving or cancelling stops it within one step, unless it is detached.
+        """Runs a job and streams its progress; leaving or cancelling stops it within one step, unless it is detached or
+        was there before under the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,7 +72,7 @@ class JobServiceServicer:
     """
 
     def CreateJob(self, request, context):
-        """Queues a job; the same request_id and spec give the same job, another spec gives ALREADY_EXISTS.
+        """Queues a job; the same request_id, spec and labels give the same job, others give ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,9 +28,11 @@ print("LOADED", code, heavy)
 """
 
 
-@pytest.mark.parametrize("command", ["", "invert", "decode", "sample", "generators", "serve", "tokens"])
+@pytest.mark.parametrize(
+    "command", ["", "invert", "decode", "sample", "generators", "serve", "tokens", "jobs", "jobs create", "jobs watch"]
+)
 def test_help_loads_nothing_heavy(command: str) -> None:
-    arguments = [*([command] if command else []), "--help"]
+    arguments = [*command.split(), "--help"]
     code = LOOK.format(arguments=arguments)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: latent-inv" in done.stdout
