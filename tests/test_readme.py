@@ -16,6 +16,7 @@ from skimage.data import astronaut
 
 from latent_inv.engine.remote import ThreadEngine
 from latent_inv.images import load, write_png
+from latent_inv_server.store.folder import open_store
 from latent_inv_server.testing import running_server
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ def server() -> Iterator[str]:
 
     async def serve() -> None:
         engine = await asyncio.to_thread(ThreadEngine)
-        async with running_server(engine) as application:
+        async with running_server(engine, None, open_store(None)) as application:
             address.append(f"127.0.0.1:{application.port}")
             ready.set()
             await asyncio.to_thread(stop.wait)
@@ -70,10 +71,19 @@ def test_the_library_block(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_client_block(folder: Path, server: str) -> None:
-    code = next(block for block in blocks("python") if ADDRESS in block)
+    code = next(block for block in blocks("python") if ADDRESS in block and "invert(" in block)
     output = run(code.replace(ADDRESS, server), folder)
     assert "(1, 3, 64, 64)" in output
     assert len(output.splitlines()) == 52, "51 iterates and the shape"
+
+
+@pytest.mark.slow
+def test_the_block_on_jobs(folder: Path, server: str) -> None:
+    code = next(block for block in blocks("python") if ADDRESS in block and "jobs.create(" in block)
+    output = run(code.replace(ADDRESS, server), folder).splitlines()
+    assert output[-3] == "50"
+    assert output[-2].startswith("succeeded JobResult(")
+    assert output[-1] == "['succeeded']"
 
 
 @pytest.mark.slow
@@ -86,7 +96,7 @@ def test_the_shell_block(folder: Path) -> None:
 
 
 def test_every_python_block_is_tested() -> None:
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     assert len(blocks("bash")) == 1
 
 
@@ -102,4 +112,5 @@ def test_every_command_is_in_the_table() -> None:
     from latent_inv.cli import app
 
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    names += [group.name for group in app.registered_groups if group.name]
     assert [name for name in names if f"`latent-inv {name.replace('_', '-')}" not in README] == []

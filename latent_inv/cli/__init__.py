@@ -27,7 +27,7 @@ app.command()(sample)
 app.command()(generators)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
-app.add_typer(jobs)
+app.add_typer(jobs, name="jobs")
 app.command()(train_encoder)
 
 

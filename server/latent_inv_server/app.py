@@ -151,8 +151,9 @@ class Application:
         await self.jobs.drain(self.config.grace_seconds)
         await self._server.stop(max(0.0, self.config.grace_seconds - (time.monotonic() - began)))
         await self.door.stop()
-        await self.dispatcher.stop()
+        # Before the engine: what it says of its own end is no end of any job.
         await self.jobs.stop()
+        await self.dispatcher.stop()
         await asyncio.to_thread(self._store.close)
 
     async def _watch_health(self) -> None:

@@ -92,8 +92,7 @@ class Jobs:
         await self.runs.drain(max(0.0, seconds - (time.monotonic() - began)))
 
     async def stop(self) -> None:
-        """Let go of everything; call it when the engine is closed."""
-        self.runs.stopping = True
+        """Let go of everything; what is not over goes on at the next start."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

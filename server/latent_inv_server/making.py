@@ -67,6 +67,8 @@ class Maker:
         if request_id:
             check_id(request_id, "request_id")
         checked = check_labels(labels or {})
+        if len(self._making) >= self._config.max_streams:  # most of them left by their callers
+            raise LimitError("too many requests for jobs are being checked; try again later", retry_after=1)
         # A task of its own: a job that is kept must become known here, though its caller left meanwhile.
         making = asyncio.create_task(self._make(caller(), spec, request_id, checked))
         self._making.add(making)

@@ -58,6 +58,7 @@ class Runs:
         self._config, self._dispatcher, self._keeper, self._queue = config, dispatcher, keeper, queue
         self.live: dict[str, LiveJob] = {}
         self.stopping = False
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
 
@@ -175,14 +176,15 @@ class Runs:
     # ---- from the engine -----------------------------------------------------------------------------
 
     def _hear(self, job: LiveJob, event: Event) -> None:
-        if not job.under_way:
+        if self._closed or not job.under_way:
             return
         if not isinstance(event, Finished):
             job.hear(event)
+        elif is_lost(event) and self.stopping:
+            job.phase = Phase.waiting  # for the next start
         elif is_lost(event):
-            if not self.stopping:
-                job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
-                self._do(self._lost(job))
+            job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
+            self._do(self._lost(job))
         elif not job.stopped:
             job.phase = Phase.ending
             self._do(self._end(job, event))
@@ -195,12 +197,12 @@ class Runs:
     async def _again(self, job: LiveJob, *, strike: bool) -> None:
         job.phase = Phase.ending
         strikes = await self._keeper.requeued(job, strike)
+        if job.cancelling:
+            await self._end(job, Finished(job.job_id, 0, error=CancelledError("the job was cancelled")))
+            return
         if strikes >= MAX_STRIKES:
             text = f"the job stopped {strikes} workers, so it was given up; try a smaller picture or lane width"
             await self._end(job, Finished(job.job_id, 0, error=InternalError(text)))
-            return
-        if job.cancelling:
-            await self._end(job, Finished(job.job_id, 0, error=CancelledError("the job was cancelled")))
             return
         self._queue.leave(job.record.client)
         self._enqueue(job, first=True)
@@ -291,7 +293,8 @@ class Runs:
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        """Give up what is still being done; the store has how far it got."""
+        """Give up what is still being done, and hear nothing more; the store has how far it got."""
+        self.stopping = self._closed = True
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

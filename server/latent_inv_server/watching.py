@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -80,7 +81,7 @@ class ToldEnd(Told):
 def error_of(end: ToldEnd) -> LatentInvError:
     """Why a job has no result."""
     if end.error is not None:
-        return end.error
+        return copy(end.error)  # each who raises it leaves traces in it
     record = end.record
     if record.state is JobState.cancelled:
         return CancelledError("the job was cancelled before its first step")
