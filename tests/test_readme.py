@@ -16,7 +16,6 @@ from skimage.data import astronaut
 
 from latent_inv.engine.remote import ThreadEngine
 from latent_inv.images import load, write_png
-from latent_inv_server.store.folder import open_store
 from latent_inv_server.testing import running_server
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -41,7 +40,7 @@ def server() -> Iterator[str]:
 
     async def serve() -> None:
         engine = await asyncio.to_thread(ThreadEngine)
-        async with running_server(engine, None, open_store(None)) as application:
+        async with running_server(engine) as application:
             address.append(f"127.0.0.1:{application.port}")
             ready.set()
             await asyncio.to_thread(stop.wait)

@@ -91,10 +91,11 @@ class AsyncClient:
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_preview: Callable[[Preview], None] | None = None,
+        stop: Callable[[], bool] | None = None,
         **arguments: Any,
     ) -> JobResult:
         """Find latents of `generator` whose picture is `image`; cancelling the task cancels the job."""
-        stream = self.invert_stream(image, generator, **arguments)
+        stream = self.invert_stream(image, generator, stop=stop, **arguments)
         try:
             async for event in stream:
                 if isinstance(event, JobResult):

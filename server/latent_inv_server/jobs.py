@@ -121,8 +121,8 @@ class Jobs:
 
     def _most_running(self, client: str) -> int | None:
         known = self._callers.get(client)
-        own = None if known is None else known.quotas.running_jobs
-        return self._config.max_running_per_client if own is None else own
+        # After a restart jobs go on before their client has called.
+        return self._config.max_running_per_client if known is None else known.quotas.running_jobs
 
     # ---- looking -----------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from .admission import Asked, check_id, check_known, check_labels, read_request
 from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .door.identity import Caller, caller
+from .door.quotas import check_queued
 from .keeper import Keeper
 from .live import RESERVE, LiveJob
 from .queue import Queue
@@ -135,14 +136,14 @@ class Maker:
     def _check_room(self, client: Caller) -> None:
         if self._runs.stopping:
             raise UnavailableError(_STOPPING, retry_after=5)
+        # What finds a place in the engine at once does not wait.
+        free = max(0, self._config.max_jobs - self._queue.taken)
         waiting, most = len(self._queue) + self._coming.total(), self._config.max_queued
-        if waiting >= most:
+        if waiting >= most + free:
             raise LimitError(f"{most} jobs are waiting, which is the most here; try again later", retry_after=2)
-        own = client.quotas.queued_jobs
-        own = self._config.max_queued_per_client if own is None else own
-        if own is not None and self._queue.waiting(client.name) + self._coming[client.name] >= own:
-            text = f"{own} of your jobs are waiting, which is the most for one client; try again later"
-            raise LimitError(text, retry_after=2)
+        own = self._queue.waiting(client.name) + self._coming[client.name] - self._queue.places(client.name, free)
+        if own >= 0:
+            check_queued(client, {JobState.queued: own})
 
     async def _check_known(self, spec: JobSpec) -> None:
         if self._generators is None and self._dispatcher.alive:

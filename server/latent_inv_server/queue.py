@@ -50,6 +50,11 @@ class Queue:
         """How many jobs of a client were taken and not given back."""
         return self._running[client]
 
+    def places(self, client: str, free: int) -> int:
+        """How many of `free` places a client may take."""
+        most = self._most_running(client)
+        return free if most is None else max(0, min(free, most - self._running[client]))
+
     def add(self, job_id: str, client: str, bulk: bool, *, first: bool = False) -> None:
         """Let a job wait.
 

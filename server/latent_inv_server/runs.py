@@ -165,7 +165,7 @@ class Runs:
         if self.stopping:
             job.phase = Phase.waiting  # for the next start
         elif isinstance(error, UnavailableError):
-            await self._lost(job)
+            await self._lost(job, suspect=True)
         elif isinstance(error, LimitError) and error.retry_after is not None:
             # Full for now: nobody's fault.
             self._paused_until = asyncio.get_running_loop().time() + error.retry_after
@@ -184,15 +184,16 @@ class Runs:
             job.phase = Phase.waiting  # for the next start
         elif is_lost(event):
             job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
-            self._do(self._lost(job))
+            # An engine that knows which job its worker was busy with says so; otherwise all are suspects.
+            self._do(self._lost(job, suspect=getattr(event, "suspect", True)))
         elif not job.stopped:
             job.phase = Phase.ending
             self._do(self._end(job, event))
 
-    async def _lost(self, job: LiveJob) -> None:
-        """Its worker died or was ended."""
+    async def _lost(self, job: LiveJob, *, suspect: bool) -> None:
+        """Its worker died or was ended, perhaps by this job."""
         logger.warning("job %s: its worker is gone", job.job_id)
-        await self._again(job, strike=True)
+        await self._again(job, strike=suspect)
 
     async def _again(self, job: LiveJob, *, strike: bool) -> None:
         job.phase = Phase.ending

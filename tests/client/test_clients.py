@@ -15,6 +15,8 @@ import pytest
 
 from latent_inv import solve
 from latent_inv.client import AsyncClient, Client
+from latent_inv.client.async_jobs import AsyncJobs
+from latent_inv.client.jobs import Jobs
 from latent_inv.errors import (
     DeadlineError,
     LatentsError,
@@ -82,7 +84,14 @@ def test_both_have_the_same_calls() -> None:
     for name in CALLS:
         here = inspect.signature(getattr(Client, name)).parameters
         there = inspect.signature(getattr(AsyncClient, name)).parameters
-        assert set(here) - {"stop"} == set(there), name
+        assert set(here) == set(there), name
+    jobs = [name for name in dir(Jobs) if not name.startswith("_")]
+    assert jobs == [name for name in dir(AsyncJobs) if not name.startswith("_")]
+    for name in jobs:
+        here, there = (inspect.signature(getattr(kind, name)).parameters for kind in (Jobs, AsyncJobs))
+        assert {key: value.default for key, value in here.items()} == {
+            key: value.default for key, value in there.items()
+        }
 
 
 @pytest.mark.parametrize("name", ["decode", "encode", "sample"])
@@ -124,7 +133,7 @@ def test_events_of_a_stream(where: str) -> None:
 
 def test_generators_samples_and_latents(where: str, tmp_path: Path) -> None:
     with Client(where) as client:
-        assert [info.name for info in client.generators()] == ["steps", "b"]
+        assert [info.name for info in client.generators()] == list(FakeEngine.names)
         info = client.generator("steps")
         assert info.size == (8, 8)
         assert info.spaces["z"]["z"]["shape"] == [3]
@@ -190,7 +199,7 @@ def test_errors_name_the_argument(where: str, engine: FakeEngine) -> None:
             client.invert(PNG, "unknown")
         assert spec.value.field == "generator"
         with pytest.raises(LimitError) as limit:
-            client.invert(PNG, "refused", losses=(Pixel(),))
+            client.invert(PNG, "fails", losses=(Pixel(),))
         assert (limit.value.field, limit.value.message, limit.value.retry_after) == ("losses", "too much", 2.5)
         with pytest.raises(SpecError, match='did you mean "seed"') as name:
             client.invert(PNG, "steps", sead=1)

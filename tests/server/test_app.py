@@ -97,7 +97,7 @@ def test_stopping_closes_the_engine_and_ends_open_streams() -> None:
     engine = FakeEngine()
 
     async def run() -> None:
-        async with running_server(engine, None, MemoryStore()) as application:
+        async with running_server(engine) as application:
             client = AsyncClient(address(application))
             stream = client.invert_stream(encode_png(np.zeros((8, 8, 3), np.uint8)), "forever")
             await anext(stream)

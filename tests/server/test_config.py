@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "max_streams": (1, 2, 3),
     "max_jobs": (1, 2, 3),
     "max_queued": (1, 2, 3),
+    "max_requests": (1, 2, 3),
     "data": (str(ROOT / "a"), str(ROOT / "b"), str(ROOT / "c")),
     "database": ("postgresql://a/b", "postgresql://c/d", "postgresql://e/f"),
     "retention_hours": (0.5, 2, 3),

@@ -20,7 +20,6 @@ from latent_inv_server.app import Application
 from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
 from tests.server.fake import until
-from tests.server.memory_store import MemoryStore
 
 PNG = encode_png(make_picture(32, 32).pixels)
 PIXEL = (Pixel(),)
@@ -88,7 +87,7 @@ def test_nothing_grows() -> None:
 
     async def scenario() -> None:
         async with (
-            running_server(engine, None, MemoryStore()) as application,
+            running_server(engine) as application,
             AsyncClient(f"127.0.0.1:{application.port}") as client,
         ):
             for _ in range(5):

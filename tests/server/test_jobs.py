@@ -380,7 +380,6 @@ def test_another_client_s_job_does_not_exist(who: list[Caller]) -> None:
 
 def test_quotas_of_a_client(who: list[Caller]) -> None:
     who[0] = Caller("ada", Quotas(queued_jobs=1, running_jobs=2))
-    config = ServerConfig(port=0, max_queued_per_client=3, max_running_per_client=1, grace_seconds=0)
 
     async def scenario(application: Application, client: AsyncClient) -> None:
         for _ in range(3):
@@ -390,12 +389,28 @@ def test_quotas_of_a_client(who: list[Caller]) -> None:
         with pytest.raises(LimitError, match="1 of your jobs are waiting") as caught:
             await client.jobs.create(PNG, "forever")
         assert caught.value.retry_after is not None
-        who.append(Caller("bob"))  # without quotas of its own: those of the server
+        who.append(Caller("bob", Quotas(queued_jobs=3, running_jobs=1)))
         for _ in range(4):
             await client.jobs.create(PNG, "forever")
             await asyncio.sleep(0.02)
         assert (application.jobs.queued, application.jobs.runs.running) == (4, 3)
         with pytest.raises(LimitError, match="3 of your jobs"):
+            await client.jobs.create(PNG, "forever")
+        who.append(Caller("cy", Quotas(queued_jobs=0, running_jobs=1)))
+        await client.jobs.create(PNG, "forever")  # has its place at once, so it does not wait
+        with pytest.raises(LimitError, match="at most 0 may"):
+            await client.jobs.create(PNG, "forever")
+
+    serve(FakeEngine(), scenario)
+
+
+def test_a_queue_of_none_takes_what_can_run() -> None:
+    config = ServerConfig(port=0, max_jobs=2, max_queued=0, grace_seconds=0)
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        for _ in range(2):
+            await client.jobs.create(PNG, "forever")
+        with pytest.raises(LimitError, match="0 jobs are waiting"):
             await client.jobs.create(PNG, "forever")
 
     serve(FakeEngine(), scenario, config)

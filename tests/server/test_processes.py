@@ -34,7 +34,6 @@ from tests.conftest import make_picture
 from tests.engine.awkward import TABLE
 from tests.engine.helpers import result_of
 from tests.server.fake import FakeEngine
-from tests.server.memory_store import MemoryStore
 
 PNG = encode_png(make_picture(32, 32).pixels)
 PIXEL = (Pixel(),)
@@ -76,7 +75,7 @@ def test_jobs_of_a_killed_worker_go_on_to_the_same_result() -> None:
         raise AssertionError("no result")
 
     async def scenario() -> None:
-        running = running_server(engine, config, MemoryStore())
+        running = running_server(engine, config)
         async with running as application, AsyncClient(f"127.0.0.1:{application.port}") as client:
             far = [asyncio.Event() for _ in undisturbed]
             following = [asyncio.create_task(follow(client, seed, far[seed])) for seed in range(len(far))]
@@ -100,7 +99,7 @@ def test_a_job_that_stops_two_workers_is_given_up() -> None:
     engine = ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
 
     async def scenario() -> None:
-        running = running_server(engine, None, MemoryStore())
+        running = running_server(engine)
         async with running as application, AsyncClient(f"127.0.0.1:{application.port}") as client:
             with pytest.raises(InternalError, match="stopped 2 workers"):
                 await client.invert(PNG, "dies", losses=PIXEL, steps=3)

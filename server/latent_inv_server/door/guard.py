@@ -9,7 +9,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -135,7 +135,9 @@ def _counted(calls: Calls, caller: Caller) -> Iterator[None]:
         yield
     finally:
         calls.leave(caller.name)
-        current_caller.reset(before)
+        # A stream that gRPC abandons between two messages is closed by another task, which never had this caller.
+        with suppress(ValueError):
+            current_caller.reset(before)
 
 
 def _bearer(context: Context) -> tuple[bool, str]:

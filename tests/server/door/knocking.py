@@ -48,7 +48,7 @@ async def channel(application: Application) -> AsyncIterator[Any]:
 async def unary(opened: Any, metadata: Metadata = ()) -> None:
     call = opened.unary_unary("/latent_inv.v1.GeneratorService/ListGenerators")
     data = await call(generator_service_pb2.ListGeneratorsRequest().SerializeToString(), metadata=metadata)
-    assert len(generator_service_pb2.ListGeneratorsResponse.FromString(data).generators) == 2
+    assert len(generator_service_pb2.ListGeneratorsResponse.FromString(data).generators) == len(FakeEngine.names)
 
 
 async def server_stream(opened: Any, metadata: Metadata = ()) -> None:

@@ -21,7 +21,7 @@ from latent_inv_server.door.credentials import ServerCertificates
 from latent_inv_server.door.token_edit import add_client
 from tests.server.door.authority import Authority, Pair
 from tests.server.door.knocking import clients, door, run
-from tests.server.fake import PNG, address, until
+from tests.server.fake import PNG, FakeEngine, address, until
 
 AUTHORITY, STRANGER = Authority(), Authority("another authority")
 
@@ -57,7 +57,7 @@ def test_calls_over_tls_with_both_clients(tmp_path: Path) -> None:
 
     def blocking(where: str) -> None:
         with Client(where, token=token, ca=tmp_path / "ca.pem") as client:
-            assert len(client.generators()) == 2
+            assert len(client.generators()) == len(FakeEngine.names)
             assert client.invert(PNG, "steps", steps=2).steps == 2
 
     async def scenario() -> None:
@@ -214,7 +214,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(
 
     async def works(where: str, ca: bytes) -> None:
         async with AsyncClient(where, ca=ca, timeout=20) as client:
-            assert len(await client.generators()) == 2
+            assert len(await client.generators()) == len(FakeEngine.names)
 
     async def scenario() -> None:
         async with door(**tls(tmp_path)) as application:
@@ -267,7 +267,7 @@ def test_token_and_certificate_together(tmp_path: Path) -> None:
             where = address(application)
             for name, token in (("alice", tokens["alice"]), ("alice", ""), ("carol", "")):
                 async with AsyncClient(where, token=token, ca=AUTHORITY.pem, **shown(AUTHORITY.sign(name))) as client:
-                    assert len(await client.generators()) == 2
+                    assert len(await client.generators()) == len(FakeEngine.names)
             for name, token in (("alice", tokens["bob"]), ("alice", "linv_x"), ("mallory", ""), ("carol", "linv_x")):
                 error = await refused(where, token=token, ca=AUTHORITY.pem, **shown(AUTHORITY.sign(name)))
                 assert isinstance(error, LoginError)

@@ -147,7 +147,7 @@ def test_our_clients_send_their_token(tmp_path: Path, monkeypatch: pytest.Monkey
         async with door(tokens=tmp_path / "tokens.toml") as application:
             where = address(application)
             async with AsyncClient(where, token=token) as client:
-                assert len(await client.generators()) == 2
+                assert len(await client.generators()) == len(FakeEngine.names)
                 assert (await client.invert(PNG, "steps", steps=2)).steps == 2
                 stream = client.invert_stream(PNG, "forever")
                 await anext(stream)
@@ -157,7 +157,7 @@ def test_our_clients_send_their_token(tmp_path: Path, monkeypatch: pytest.Monkey
                     await client.invert(PNG, "steps", steps=2)
             monkeypatch.setenv("LATENT_INV_TOKEN", token + "\n")
             async with AsyncClient(where) as client:
-                assert len(await client.generators()) == 2
+                assert len(await client.generators()) == len(FakeEngine.names)
             async with AsyncClient(where, token="") as client:
                 with pytest.raises(LoginError):
                     await client.generators()
@@ -391,7 +391,7 @@ def test_one_client_cannot_take_all_calls(tmp_path: Path) -> None:
             for stream in (*streams, another):
                 await stream.aclose()
             await until(lambda: application.door.guard.calls == 0)
-            assert len(await alice.generators()) == 2
+            assert len(await alice.generators()) == len(FakeEngine.names)
 
     run(scenario)
 
