@@ -182,7 +182,7 @@ class Jobs:
             raise UnavailableError("the job is just being taken up; watch it again", retry_after=1)
         if record.progress and after < record.sequence - 1:
             yield ToldProgress(record.sequence - 1, record.progress)
-        yield ToldEnd(record.sequence, record, await self.result_of(record))
+        yield ToldEnd(record.sequence, record, await self.result_of(record), self.runs.errors.get(job_id))
 
     # ---- ending ------------------------------------------------------------------------------------
 

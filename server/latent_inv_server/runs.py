@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from collections.abc import Coroutine
 from copy import copy
 from dataclasses import replace
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 #: workers that may die while a job runs
 MAX_STRIKES = 2
+#: failed jobs whose errors are remembered whole, for a watcher who comes just after the end
+REMEMBERED = 1000
 #: how often what is due is looked at: news to be kept, a worker that is back, in seconds
 TICK_SECONDS = 1.0
 
@@ -57,6 +60,8 @@ class Runs:
     def __init__(self, config: ServerConfig, dispatcher: Dispatcher, keeper: Keeper, queue: Queue) -> None:
         self._config, self._dispatcher, self._keeper, self._queue = config, dispatcher, keeper, queue
         self.live: dict[str, LiveJob] = {}
+        #: why jobs failed of late, with the fields of their requests; the store keeps the sentence alone
+        self.errors: OrderedDict[str, LatentInvError] = OrderedDict()
         self.stopping = False
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -225,6 +230,10 @@ class Runs:
         record = await self._keeper.ended(
             job, state, result, "" if failed is None else failed.status, "" if failed is None else str(failed)
         )
+        if failed is not None:
+            self.errors[job.job_id] = failed
+            if len(self.errors) > REMEMBERED:
+                self.errors.popitem(last=False)
         del self.live[job.job_id]
         self._queue.leave(job.record.client)
         if record is None:

@@ -70,7 +70,7 @@ class ToldEnd(Told):
     Attributes:
         record: the job as it is kept.
         result: the wire's `JobResult`, serialized; empty: none.
-        error: why it failed, with the field of the request; None: it did not, or before this server started.
+        error: why it failed, with the field of the request; None: it did not, or long ago.
     """
 
     record: JobRecord

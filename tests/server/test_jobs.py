@@ -89,8 +89,9 @@ def test_a_job_that_fails_says_why() -> None:
             # An Invert that comes to a job which has failed already is told the same.
             await client.jobs.create(PNG, generator, request_id=generator)
             await until_over(client, generator)
-            with pytest.raises(InputError, match="must be > 0, found 0"):
+            with pytest.raises(InputError, match="must be > 0, found 0") as caught:
                 await client.invert(PNG, generator, request_id=generator)
+            assert caught.value.field == "solver.learning_rate"
 
     async def until_over(client: AsyncClient, request_id: str) -> None:
         async for job in client.jobs.list():
@@ -232,7 +233,7 @@ def test_settings_that_are_megabytes_are_refused() -> None:
 
 def test_twenty_at_once_with_one_id_are_one_job() -> None:
     engine, store = FakeEngine(), MemoryStore()
-    config = ServerConfig(port=0, max_queued=1, grace_seconds=0)
+    config = ServerConfig(port=0, max_jobs=1, max_queued=0, grace_seconds=0)  # there is room for one
 
     async def scenario(_: Application, client: AsyncClient) -> None:
         asked = [client.jobs.create(PNG, "forever", request_id="once", labels={"a": "1"}) for _ in range(20)]
@@ -537,6 +538,8 @@ def test_a_full_engine_lets_jobs_wait() -> None:
 
 
 def test_a_stopping_server_takes_no_jobs_and_cancels_none() -> None:
+    engine = FakeEngine()
+
     async def scenario(application: Application, client: AsyncClient) -> None:
         job = await client.jobs.create(PNG, "forever")
         stream = client.invert_stream(PNG, "forever")
@@ -550,10 +553,11 @@ def test_a_stopping_server_takes_no_jobs_and_cancels_none() -> None:
             async for _ in stream:
                 pass
         await draining
+        await asyncio.sleep(0.1)
         assert (await client.jobs.get(job.job_id)).state == "running"
-        assert application.jobs.unfinished == 2
+        assert (application.jobs.unfinished, engine.cancelled) == (2, [])
 
-    serve(FakeEngine(), scenario)
+    serve(engine, scenario)
 
 
 def test_errors_without_a_result_are_typed() -> None:
