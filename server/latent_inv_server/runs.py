@@ -29,7 +29,7 @@ from latent_inv.errors import (
     UnavailableError,
 )
 from latent_inv.incidents import as_typed
-from latent_inv.result import Event, Finished, JobResult, Outcome
+from latent_inv.result import Event, Finished, JobResult, Lost, Outcome
 from latent_inv.spec import JobSpec
 from latent_inv.v1 import job_pb2
 
@@ -42,7 +42,7 @@ from .store.records import JobRecord, JobState
 
 logger = logging.getLogger(__name__)
 
-#: workers that may die while a job runs
+#: workers that may be lost while they are busy with a job
 MAX_STRIKES = 2
 #: failed jobs whose errors are remembered whole, for a watcher who comes just after the end
 REMEMBERED = 1000
@@ -93,7 +93,7 @@ class Runs:
         """Let run what may run."""
         now = asyncio.get_running_loop().time()
         while self._queue.taken < self._config.max_jobs and not self.stopping and now >= self._paused_until:
-            # Without a worker jobs keep their turn; a job that it dies of is not to be the one that starts it again.
+            # Without a worker jobs keep their turn.
             job_id = self._queue.take() if self._dispatcher.alive else None
             if job_id is None:
                 return
@@ -169,11 +169,9 @@ class Runs:
         """The engine did not take it, or there is no engine any more."""
         if self.stopping:
             job.phase = Phase.waiting  # for the next start
-        elif isinstance(error, UnavailableError):
-            await self._lost(job, suspect=True)
-        elif isinstance(error, LimitError) and error.retry_after is not None:
-            # Full for now: nobody's fault.
-            self._paused_until = asyncio.get_running_loop().time() + error.retry_after
+        elif isinstance(error, UnavailableError) or (isinstance(error, LimitError) and error.retry_after is not None):
+            # Full for now, or without a worker that could have seen it: nobody's fault.
+            self._paused_until = asyncio.get_running_loop().time() + (error.retry_after or 1.0)
             await self._again(job, strike=False)
         else:
             await self._end(job, Finished(job.job_id, 0, error=error))
@@ -185,22 +183,22 @@ class Runs:
             return
         if not isinstance(event, Finished):
             job.hear(event)
-        elif is_lost(event) and self.stopping:
+        elif isinstance(event, Lost) and self.stopping:
             job.phase = Phase.waiting  # for the next start
-        elif is_lost(event):
+        elif isinstance(event, Lost):
+            logger.warning("job %s: its worker is gone", job.job_id)
             job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
-            # An engine that knows which job its worker was busy with says so; otherwise all are suspects.
-            self._do(self._lost(job, suspect=getattr(event, "suspect", True)))
+            self._do(self._again(job, strike=event.suspect))
         elif not job.stopped:
             job.phase = Phase.ending
             self._do(self._end(job, event))
 
-    async def _lost(self, job: LiveJob, *, suspect: bool) -> None:
-        """Its worker died or was ended, perhaps by this job."""
-        logger.warning("job %s: its worker is gone", job.job_id)
-        await self._again(job, strike=suspect)
-
     async def _again(self, job: LiveJob, *, strike: bool) -> None:
+        """Queue it anew, to go on from its checkpoint.
+
+        Args:
+            strike: its worker was lost while busy with it.
+        """
         job.phase = Phase.ending
         strikes = await self._keeper.requeued(job, strike)
         if job.cancelling:
@@ -317,8 +315,3 @@ def _in_request(error: LatentInvError) -> LatentInvError:
     named = copy(error)  # the other one may be told elsewhere, too
     named.field = f"spec.{error.field}"
     return named
-
-
-def is_lost(event: Finished) -> bool:
-    """Was the worker lost, rather than the job done? Its own events count from 1."""
-    return event.sequence == 0 and isinstance(event.error, UnavailableError)

@@ -22,6 +22,7 @@ from latent_inv.result import (
     Finished,
     GeneratorInfo,
     JobResult,
+    Lost,
     Metrics,
     Outcome,
     Preview,
@@ -112,12 +113,13 @@ class FakeEngine:
         """Of all that was submitted."""
         return [spec for spec in self.submitted if isinstance(spec, JobSpec)]
 
-    def lose(self) -> None:
-        """The worker dies, and with it all of its jobs; the next look at it starts another one."""
+    def lose(self, suspect: bool = True) -> None:
+        """The worker dies, and with it all of its jobs; another one comes when that is told."""
         with self._news:
             self.alive = False
             for job_id in self._jobs:
-                self._ready.append(Finished(job_id, 0, error=UnavailableError("the worker stopped", retry_after=1)))
+                error = UnavailableError("the worker stopped", retry_after=1)
+                self._ready.append(Lost(job_id, 0, error=error, suspect=suspect))
             self._jobs.clear()
             self._news.notify()
 
@@ -190,6 +192,7 @@ class FakeEngine:
             if not self._ready and not self._jobs:
                 self._news.wait(min(timeout, 0.02))  # so that stopping is quick
             events, self._ready = self._ready, []
+            self.alive = self.alive or any(isinstance(event, Lost) for event in events)
             for job_id in list(self._jobs):
                 events += self._step(job_id)
         threading.Event().wait(self.pause)

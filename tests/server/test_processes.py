@@ -23,12 +23,12 @@ from latent_inv.cli import app
 from latent_inv.client import AsyncClient, Client
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.remote import ProcessEngine
 from latent_inv.errors import InternalError, UnavailableError
 from latent_inv.images import encode_png, load
 from latent_inv.result import JobResult, Progress
 from latent_inv.spec import Adam, Budget, JobSpec, Pixel
 from latent_inv_server.config import ServerConfig
+from latent_inv_server.fleet import Fleet
 from latent_inv_server.testing import running_server
 from tests.conftest import make_picture
 from tests.engine.awkward import TABLE
@@ -53,7 +53,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 def test_jobs_of_a_killed_worker_go_on_to_the_same_result() -> None:
-    engine = ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
+    engine = Fleet(("cpu",), catalogue="tests.engine.awkward:TABLE")
     settings = {"generator": "slow", "losses": PIXEL, "solver": Adam(learning_rate=0.05)}
     undisturbed = [
         result_of(
@@ -81,8 +81,8 @@ def test_jobs_of_a_killed_worker_go_on_to_the_same_result() -> None:
             following = [asyncio.create_task(follow(client, seed, far[seed])) for seed in range(len(far))]
             for event in far:
                 await asyncio.wait_for(event.wait(), PATIENCE)
-            assert engine.pid is not None
-            first = engine.pid
+            first = engine.health[0].pid
+            assert first is not None
             os.kill(first, signal.SIGKILL)
             # With nobody asking for anything, another worker comes, and takes up what this one did.
             for expected, (steps, result) in zip(undisturbed, await asyncio.gather(*following), strict=True):
@@ -90,13 +90,13 @@ def test_jobs_of_a_killed_worker_go_on_to_the_same_result() -> None:
                 assert steps[-1] == 16
                 np.testing.assert_array_equal(result.latents["z"], expected.latents["z"])
                 assert [step.loss for step in result.history] == [step.loss for step in expected.history]
-            assert engine.pid != first
+            assert engine.health[0].pid != first
 
     asyncio.run(scenario())
 
 
 def test_a_job_that_stops_two_workers_is_given_up() -> None:
-    engine = ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
+    engine = Fleet(("cpu",), catalogue="tests.engine.awkward:TABLE")
 
     async def scenario() -> None:
         running = running_server(engine)
@@ -175,7 +175,7 @@ def test_a_killed_server_leaves_no_worker_and_no_port(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = FakeEngine()
-    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
+    monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: worker)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -191,7 +191,7 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch:
 
 def test_a_port_that_cannot_be_told_stops_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = FakeEngine()
-    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: worker)
+    monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: worker)
     monkeypatch.setattr("latent_inv_server.main.write_bytes", full_disk)
     said = CliRunner().invoke(app, ["serve", "--port", "0", "--port-file", str(tmp_path / "port")])
     assert (said.exit_code, said.stderr) == (2, "error: No space left on device\n")
@@ -207,3 +207,11 @@ def test_settings_are_checked_before_anything_starts() -> None:
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert re.fullmatch(r"error: host: .*--allow-remote \(flag --host\)\n", log), log
+
+
+def test_a_device_that_cannot_be_stops_the_server() -> None:
+    with serving("--port", "0", "--device", "tpu") as process:
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2, log
+    assert log.splitlines()[-1] == 'error: device: must be auto, cpu, cuda, cuda:N or mps, found "tpu"'
+    assert "Traceback" not in log

@@ -12,14 +12,14 @@ import pytest
 from latent_inv.client import AsyncClient, Job
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.remote import ProcessEngine
-from latent_inv.errors import InternalError, LimitError, NotFoundError
+from latent_inv.errors import InternalError, LimitError, NotFoundError, UnavailableError
 from latent_inv.images import encode_png, load
 from latent_inv.result import Checkpoint, Outcome, Progress
 from latent_inv.spec import Adam, Budget, JobSpec, Pixel
 from latent_inv.v1 import job_pb2, job_service_pb2
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
+from latent_inv_server.fleet import Fleet
 from latent_inv_server.store.folder import open_store
 from latent_inv_server.store.records import JobState
 from latent_inv_server.testing import running_server
@@ -151,11 +151,14 @@ def test_what_the_store_has_of_a_job_is_told_before_it_goes_on() -> None:
         (job,) = [job async for job in client.jobs.list()]
         assert job.state in ("queued", "running")
         assert job.progress is not None
+        assert job.progress.latest.step >= kept > 0
         newest = await anext(client.jobs.watch(job.job_id))
         assert isinstance(newest, Progress)
-        assert newest.latest.step >= job.progress.latest.step > 0
+        assert newest.latest.step == kept
 
-    runs(store, (FakeEngine(), first), (FakeEngine(), second))
+    runs(store, (FakeEngine(), first))
+    kept = job_pb2.Progress.FromString(store.only().progress).latest.step
+    runs(store, (FakeEngine(), second))
 
 
 def test_a_job_that_was_interrupted_and_is_cancelled_while_it_waits_has_a_result() -> None:
@@ -282,6 +285,41 @@ def test_a_job_that_stops_two_workers_is_given_up_and_the_others_go_on() -> None
     runs(store, (engine, scenario))
 
 
+def test_only_suspects_get_strikes() -> None:
+    engine, store = FakeEngine(), MemoryStore()
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        job = await client.jobs.create(PNG, "steps", steps=400)
+        async for event in client.jobs.watch(job.job_id):
+            if isinstance(event, Progress) and event.latest.step in (50, 100, 150):
+                engine.lose(suspect=False)
+        assert isinstance(event, Job)
+        assert event.state == "succeeded"
+        assert (store.only().strikes, len(engine.jobs)) == (0, 4)
+
+    runs(store, (engine, scenario))
+
+
+def test_a_job_that_no_worker_has_seen_waits() -> None:
+    class Away(FakeEngine):
+        refusals = 0
+
+        def submit(self, job_id: str, spec: Any, checkpoint: bytes | None = None) -> None:
+            if isinstance(spec, JobSpec) and self.refusals < 3:
+                self.refusals += 1
+                raise UnavailableError("no worker is ready yet", retry_after=0.05)
+            super().submit(job_id, spec, checkpoint)
+
+    engine, store = Away(), MemoryStore()
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        job = await client.jobs.create(PNG, "steps", steps=2)
+        assert (await client.jobs.wait(job.job_id)).state == "succeeded"
+        assert (engine.refusals, store.only().strikes) == (3, 0)
+
+    runs(store, (engine, scenario))
+
+
 def test_a_job_that_is_cancelled_while_its_worker_dies_is_cancelled() -> None:
     class Deaf(FakeEngine):
         def cancel(self, job_id: str) -> None:
@@ -352,8 +390,8 @@ def test_a_restart_with_the_real_engine_and_store_gives_the_same_result(tmp_path
     config = ServerConfig(port=0, grace_seconds=30)
     seen: list[int] = []
 
-    def engine() -> ProcessEngine:
-        return ProcessEngine("cpu", catalogue="tests.engine.awkward:TABLE")
+    def engine() -> Fleet:
+        return Fleet(("cpu",), catalogue="tests.engine.awkward:TABLE")
 
     async def first() -> None:
         async with (
