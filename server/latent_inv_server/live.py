@@ -58,7 +58,7 @@ class LiveJob:
         self._preview: ToldPreview | None = None
         self._feeds: set[Feed] = set()
         self._held: bytes | None = None
-        self._told_step = -1
+        self._told_step = self._lost_at = -1
         #: doing again what was told
         self._behind = False
         if record.progress:
@@ -104,6 +104,11 @@ class LiveJob:
             self.checkpoint, self.unsaved = event.data, True
             if self.last_checkpoint is not None:
                 self.last_checkpoint.set()
+
+    def lost(self) -> bool:
+        """Its worker is gone; True if the job has got further than it was when it lost one before."""
+        further, self._lost_at = self._told_step > self._lost_at, self._told_step
+        return further
 
     def _progress(self, event: Progress) -> None:
         if event.latest.step <= self._told_step:

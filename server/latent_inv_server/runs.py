@@ -188,7 +188,9 @@ class Runs:
         elif isinstance(event, Lost):
             logger.warning("job %s: its worker is gone", job.job_id)
             job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
-            self._do(self._again(job, strike=event.suspect))
+            # A job that breaks its workers does so at one place. Others are hit by chance, and get on between.
+            gets_on = job.lost() and job.record.strikes > 0
+            self._do(self._again(job, strike=event.suspect and not gets_on))
         elif not job.stopped:
             job.phase = Phase.ending
             self._do(self._end(job, event))

@@ -300,6 +300,21 @@ def test_only_suspects_get_strikes() -> None:
     runs(store, (engine, scenario))
 
 
+def test_a_job_that_gets_on_between_losses_is_not_given_up() -> None:
+    engine, store = FakeEngine(), MemoryStore()
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        job = await client.jobs.create(PNG, "steps", steps=400)
+        async for event in client.jobs.watch(job.job_id):
+            if isinstance(event, Progress) and event.latest.step in (50, 100, 150):
+                engine.lose()
+        assert isinstance(event, Job)
+        assert event.state == "succeeded"
+        assert (store.only().strikes, len(engine.jobs)) == (1, 4)
+
+    runs(store, (engine, scenario))
+
+
 def test_a_job_that_no_worker_has_seen_waits() -> None:
     class Away(FakeEngine):
         refusals = 0
