@@ -35,9 +35,10 @@ from .requests import (
     sample_message,
     sample_spec,
 )
-from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
+from .tensors import Contents, array_from, array_to, image_from, image_to, latents_from, latents_to
 
 __all__ = [
+    "Contents",
     "array_from",
     "array_to",
     "crop_to",
