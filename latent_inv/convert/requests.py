@@ -30,9 +30,7 @@ def _given(message: components_pb2.Given) -> dict[str, Any]:
 _SPECIAL = {"given": _given}
 
 
-def job_spec(
-    message: job_pb2.JobSpec, limits: Limits = Limits(), contents: Contents | None = None
-) -> specs.JobSpec:
+def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits(), contents: Contents | None = None) -> specs.JobSpec:
     """A job, with its picture decoded; every range is checked.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -116,9 +116,15 @@ class Keeper:
                 logger.warning("progress could not be kept: %s", as_typed(failed, "saving progress"))
 
     async def ended(
-        self, job: LiveJob, state: JobState, result: bytes, error_status: str = "", error_message: str = ""
+        self,
+        job: LiveJob,
+        state: JobState,
+        result: bytes,
+        files: Mapping[str, bytes],
+        error_status: str = "",
+        error_message: str = "",
     ) -> JobRecord | None:
-        """Keep the end of a job, with its result.
+        """Keep the end of a job, with its result and the files of that.
 
         Returns:
             the job as it is kept; None: it was removed.
@@ -127,8 +133,18 @@ class Keeper:
 
         def finish() -> JobRecord | None:
             blob = self.blobs.put(result, needed=True) if result else ""
-            told = {"error_status": error_status, "error_message": error_message}
-            self.jobs.finish(job.job_id, state, now, sequence=sequence, result_blob=blob, progress=progress, **told)
+            names = {name: self.blobs.put(data, needed=True) for name, data in files.items()}
+            self.jobs.finish(
+                job.job_id,
+                state,
+                now,
+                sequence=sequence,
+                result_blob=blob,
+                files=names,
+                progress=progress,
+                error_status=error_status,
+                error_message=error_message,
+            )
             # As it is kept: another one may have ended it before.
             return self.jobs.get(job.job_id)
 

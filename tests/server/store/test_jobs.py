@@ -28,7 +28,8 @@ def test_all_of_a_record_comes_back(store: Store, reopen: Callable[[], Store]) -
     file = upload(store, "ann", b"file").sha256
     full = JobRecord(
         "a-job", "ann", "an id", "a" * 64, JobState.failed, bytes(range(256)), "b" * 64, True, 1700000000.123456,
-        labels=names, artifacts=(file,), files={"a.png": file, "b.png": file, "ü": "e" * 64}, start_time=1700000001.5, end_time=1700000002.25, checkpoint_blob="c" * 64,
+        labels=names, artifacts=(file,), files={"a.png": file, "b.png": file, "ü": "e" * 64},
+        start_time=1700000001.5, end_time=1700000002.25, checkpoint_blob="c" * 64,
         result_blob="d" * 64, progress=b"\0p", error_status="INTERNAL", error_message="why", sequence=2**40, strikes=2,
     )  # fmt: skip
     store.jobs.create(full)
