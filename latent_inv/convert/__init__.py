@@ -35,7 +35,7 @@ from .requests import (
     sample_message,
     sample_spec,
 )
-from .tensors import Contents, array_from, array_to, image_from, image_to, latents_from, latents_to
+from .tensors import Contents, array_from, array_to, image_from, image_to, latents_from, latents_to, uploaded_to
 
 __all__ = [
     "Contents",
@@ -68,4 +68,5 @@ __all__ = [
     "sample_spec",
     "sampled_from",
     "sampled_to",
+    "uploaded_to",
 ]

@@ -160,11 +160,24 @@ def image_to(source: Any, value_range: tuple[float, float] | None = None) -> pb.
     Raises:
         SpecError: another number format, or a range that is none of `RANGES`.
     """
+    number = _range_to(value_range)
+    if isinstance(source, bytes):
+        return pb.Image(encoded=source, value_range=number)
+    return pb.Image(tensor=array_to(_array(source)), value_range=number)
+
+
+def uploaded_to(sha256: str, value_range: tuple[float, float] | None = None) -> pb.Image:
+    """The message of a picture that was uploaded, by its hash.
+
+    Raises:
+        SpecError: a range that is none of `RANGES`.
+    """
+    return pb.Image(artifact_sha256=sha256, value_range=_range_to(value_range))
+
+
+def _range_to(value_range: tuple[float, float] | None) -> Any:
     name = "unspecified"
     if value_range is not None:
         low, high = check_range(value_range)
         name = next(name for name, ends in RANGES.items() if ends == (low, high))
-    number: Any = enum_number(_VALUE_RANGE, name, "value_range")
-    if isinstance(source, bytes):
-        return pb.Image(encoded=source, value_range=number)
-    return pb.Image(tensor=array_to(_array(source)), value_range=number)
+    return enum_number(_VALUE_RANGE, name, "value_range")

@@ -67,7 +67,8 @@ class ArtifactServiceServicer:
     """
 
     def UploadArtifact(self, request_iterator, context):
-        """Uploads a file in pieces; goes on where an earlier upload of the same file stopped.
+        """Uploads a file in pieces; goes on where an earlier upload of the same file stopped. Initial metadata comes once the
+        header is accepted: wait for it to send no piece in vain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -110,7 +110,9 @@ class Application:
         self.config = config
         self.door = door or Door(config)
         self.dispatcher = Dispatcher(engine, config.max_requests)
-        self.artifacts = Artifacts(store.jobs, store.uploads, store.blobs, config.image_limits)
+        self.artifacts = Artifacts(
+            store.jobs, store.uploads, store.blobs, config.image_limits, config.max_message_bytes
+        )
         self.jobs = Jobs(config, self.dispatcher, store.jobs, store.blobs, retain, self.artifacts.contents)
         self._store = store
         self.port = 0

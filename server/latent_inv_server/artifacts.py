@@ -28,8 +28,10 @@ from .store.uploads import SqlUploads, Upload
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: largest piece of a file in one message, both ways
+#: largest piece of a file in one message that is taken
 MAX_CHUNK = 2**20
+#: and that is sent, so that it fits into messages of 1 MiB with what is around it
+_SENT_CHUNK = 2**19
 #: threads for pieces; jobs have their own, so that they are saved however much is uploaded
 _THREADS = 4
 #: end of a result file's name → its media type
@@ -57,10 +59,14 @@ class Artifacts:
 
     Args:
         limits: of pictures that jobs and requests name by hash.
+        max_message_bytes: largest answer.
     """
 
-    def __init__(self, jobs: JobStore, uploads: SqlUploads, blobs: Blobs, limits: Limits) -> None:
+    def __init__(
+        self, jobs: JobStore, uploads: SqlUploads, blobs: Blobs, limits: Limits, max_message_bytes: int = 2**20
+    ) -> None:
         self._jobs, self._uploads, self._blobs, self._limits = jobs, uploads, blobs, limits
+        self._chunk = min(_SENT_CHUNK, max_message_bytes // 2)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
 
     async def _ask(self, function: Callable[[], T]) -> T:
@@ -72,32 +78,38 @@ class Artifacts:
 
     # ---- up ----------------------------------------------------------------------------------------
 
-    async def receive(
-        self, sha256: str, size: int, offset: int, content_type: str, chunks: AsyncIterator[bytes]
-    ) -> Stored:
-        """Take a file, or what is missing of it. What came is kept however this ends, for another line to go on.
+    async def begin(self, sha256: str, size: int, offset: int, content_type: str) -> Stored:
+        """Announce a file, or find out how much of it came before; what is missing is then given to `receive`.
 
         Args:
             size: bytes in all, ≥ 1.
-            offset: where the first of `chunks` begins, at most what is here already. Chunks are not waited for once
-                the file is whole, which it may be from the beginning.
+            offset: where the next piece will begin, from 0 to what is here.
         Raises:
-            InputError: a value that cannot be, more bytes than announced, or content of another hash, which is
-                forgotten. StateError: a gap, or bytes are missing at the end. LimitError: over a quota, or no room.
+            InputError: a value that cannot be. StateError: there would be a gap. LimitError: over a quota, or no room.
         """
         client = caller()
         upload = await self._ask(lambda: self._begin(client, sha256, size, content_type))
-        if upload.complete:
-            return _stored(upload)
-        if not 0 <= offset <= upload.received:
+        if not upload.complete and not 0 <= offset <= upload.received:
             text = f"{upload.received} bytes are here, so it must be from 0 to that; found {offset}"
             raise (InputError if offset < 0 else StateError)(text, field="header.offset")
+        return _stored(upload)
+
+    async def receive(self, sha256: str, offset: int, chunks: AsyncIterator[bytes]) -> Stored:
+        """Take what is missing of a file that was begun. What came is kept however this ends, for another line.
+
+        Args:
+            offset: where the first of `chunks` begins.
+        Raises:
+            InputError: more bytes than announced, or content of another hash, which is forgotten.
+            StateError: bytes are missing at the end. LimitError: the disk is full.
+        """
+        client = caller().name
         async for chunk in chunks:
-            upload = await self._ask(partial(self._append, client.name, sha256, offset, chunk))
+            upload = await self._ask(partial(self._append, client, sha256, offset, chunk))
             if upload.complete:
                 return _stored(upload)  # another line was quicker with the rest
             offset += len(chunk)
-        upload = await self._ask(lambda: self._uploads.complete(client.name, sha256, time.time()))
+        upload = await self._ask(lambda: self._uploads.complete(client, sha256, time.time()))
         logger.info("a file of %d bytes was uploaded", upload.size)
         return _stored(upload)
 
@@ -165,7 +177,7 @@ class Artifacts:
         if not 0 <= offset <= found.size:
             raise InputError(f"must be from 0 to its size, {found.size}, found {offset}", field="offset")
         while offset < found.size:
-            data = await self._ask(partial(self._blobs.piece, sha256, offset, MAX_CHUNK))
+            data = await self._ask(partial(self._blobs.piece, sha256, offset, self._chunk))
             if not data:
                 raise _missing(sha256)
             yield offset, data

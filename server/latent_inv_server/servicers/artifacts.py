@@ -33,9 +33,11 @@ class ArtifactServicer(wire_grpc.ArtifactServiceServicer):
         if not first.HasField("header"):
             raise InputError(f"must come first, found {first.WhichOneof('part') or 'nothing'}", field="header")
         header = first.header
-        stored = await self._artifacts.receive(
-            header.sha256, header.size, header.offset, header.content_type, _chunks(request_iterator)
-        )
+        stored = await self._artifacts.begin(header.sha256, header.size, header.offset, header.content_type)
+        if not stored.complete:
+            # Whoever waits for the answer's metadata sends nothing in vain where the file is refused, or here already.
+            await context.send_initial_metadata(())
+            stored = await self._artifacts.receive(header.sha256, header.offset, _chunks(request_iterator))
         return wire.UploadArtifactResponse(artifact=_message(stored))
 
     async def GetArtifact(self, request: wire.GetArtifactRequest, context: Context) -> wire.GetArtifactResponse:
