@@ -177,7 +177,7 @@ class Artifacts:
         if not 0 <= offset <= found.size:
             raise InputError(f"must be from 0 to its size, {found.size}, found {offset}", field="offset")
         while offset < found.size:
-            data = await self._ask(partial(self._blobs.piece, sha256, offset, self._chunk))
+            data = await self._ask(partial(self._blobs.piece, sha256, offset, min(self._chunk, found.size - offset)))
             if not data:
                 raise _missing(sha256)
             yield offset, data
