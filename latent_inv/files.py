@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from latent_inv.errors import InputError, LimitError
 
@@ -19,31 +22,49 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         InputError: no regular file, or unreadable; the message holds the file's name and never its folder.
         LimitError: more than `max_bytes`.
     """
+    with _reading(path) as shown:
+        size = os.stat(path).st_size
+        if size <= max_bytes:
+            with open(path, "rb") as file:
+                # One byte more than allowed, as the file may have grown since.
+                data = file.read(max_bytes + 1)
+            size = len(data)
+    if size > max_bytes:
+        raise LimitError(f'"{shown}" has {size} bytes, at most {max_bytes} are accepted')
+    return data
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; close it.
+
+    Raises:
+        InputError: as `read_bytes`.
+    """
+    with _reading(path):
+        return open(path, "rb")
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[str]:
+    """See that it is a regular file, and say in one sentence what goes wrong with it; gives its name for messages."""
     text = os.fspath(path)
     if not isinstance(text, str):
         raise InputError("a path must be text; found a path of bytes")
     name = os.path.basename(text.rstrip("/\\")) or text[-1:]
     shown = name[:100].encode("utf-8", "replace").decode("utf-8")
     try:
-        status = os.stat(text)
-        if stat.S_ISDIR(status.st_mode):
+        # Before it is opened, which would wait at a pipe.
+        mode = os.stat(text).st_mode
+        if stat.S_ISDIR(mode):
             raise InputError(f'"{shown}" is a folder; a file is needed')
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(mode):
             raise InputError(f'"{shown}" is not a regular file')
-        size = status.st_size
-        if size <= max_bytes:
-            with open(text, "rb") as file:
-                # One byte more than allowed, as the file may have grown since.
-                data = file.read(max_bytes + 1)
-            size = len(data)
+        yield shown
     except FileNotFoundError as error:
         raise InputError(f'there is no file "{shown}"') from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a valid path"
         raise InputError(f'cannot read "{shown}": {reason}') from error
-    if size > max_bytes:
-        raise LimitError(f'"{shown}" has {size} bytes, at most {max_bytes} are accepted')
-    return data
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, private: bool = False) -> None:
@@ -56,23 +77,43 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, private: bool = Fa
         InputError: the folder is missing or may not be written to.
         OSError: the disk failed or is full; nothing new is left.
     """
+    with writing(path, private=private) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
+    """The same for what comes in pieces: a file to write to. An error inside leaves `path` as it was.
+
+    Raises:
+        InputError, OSError: as `write_bytes`.
+    """
     target = Path(path)
     part = target.parent / f".{secrets.token_hex(8)}.part"
+    with _refusals(target):
+        file = open(part, "xb", opener=_open_private if private else None)  # noqa: SIM115, closed below
     try:
-        try:
-            with open(part, "xb", opener=_open_private if private else None) as file:
-                if private:
+        with file:
+            if private:
+                with _refusals(target):
                     _take_owner(file.fileno(), target)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with _refusals(target):
             os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def _refusals(target: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise InputError(f'cannot write "{target.name}": {error.strerror}', field="path") from error
-    _sync_folder(target.parent)
 
 
 def _open_private(path: str, flags: int) -> int:

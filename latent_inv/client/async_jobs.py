@@ -51,8 +51,8 @@ class AsyncJobs:
             request_id=request_id,
             labels=labels,
             weights_sha256=str,
-            max_message_bytes=self._client.max_message_bytes,
         )
+        await self._client.artifacts.spare(request, [request.spec.image, request.spec.weight])
         with self._client._errors():
             answer = await self._stub.CreateJob(request, timeout=self._client.timeout)
         return job_from(answer.job)

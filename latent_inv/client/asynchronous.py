@@ -18,12 +18,14 @@ from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Previe
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget
 from latent_inv.v1 import (
+    artifact_service_pb2_grpc,
     generator_service_pb2,
     generator_service_pb2_grpc,
     inversion_service_pb2_grpc,
     job_service_pb2_grpc,
 )
 
+from .async_artifacts import AsyncArtifacts
 from .async_jobs import AsyncJobs
 from .connection import File, connection
 from .messages import (
@@ -64,6 +66,8 @@ class AsyncClient:
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
         #: jobs that outlive the calls and the connection that made them
         self.jobs = AsyncJobs(self, job_service_pb2_grpc.JobServiceStub(self._channel))
+        #: files on the server: uploaded pictures, and what jobs made
+        self.artifacts = AsyncArtifacts(self, artifact_service_pb2_grpc.ArtifactServiceStub(self._channel))
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -141,10 +145,10 @@ class AsyncClient:
             shortcuts=shortcuts,
             settings=settings,
             weights_sha256=str,
-            max_message_bytes=self.max_message_bytes,
             request_id=request_id,
             detach=detach,
         )
+        await self.artifacts.spare(request, [request.spec.image, request.spec.weight])
         call = self._inversion.Invert(request, timeout=timeout)
         job_id, stopped = "", False
         try:
@@ -223,7 +227,7 @@ class AsyncClient:
     ) -> Encoded:
         """Latents in one pass of the generator's encoder."""
         request = encode_request(image, generator, space=space, crop=crop, value_range=value_range, dtype=dtype)
-        check_size(request, self.max_message_bytes)
+        await self.artifacts.spare(request, [request.image])
         with self._errors():
             return convert.encoded_from(await self._generators.Encode(request, timeout=self.timeout))
 

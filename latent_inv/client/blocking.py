@@ -16,12 +16,14 @@ from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Previe
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget
 from latent_inv.v1 import (
+    artifact_service_pb2_grpc,
     generator_service_pb2,
     generator_service_pb2_grpc,
     inversion_service_pb2_grpc,
     job_service_pb2_grpc,
 )
 
+from .artifacts import Artifacts
 from .connection import File, connection
 from .jobs import Jobs
 from .messages import (
@@ -75,6 +77,8 @@ class Client:
         self._inversion = inversion_service_pb2_grpc.InversionServiceStub(self._channel)
         #: jobs that outlive the calls and the connection that made them
         self.jobs = Jobs(self, job_service_pb2_grpc.JobServiceStub(self._channel))
+        #: files on the server: uploaded pictures, and what jobs made
+        self.artifacts = Artifacts(self, artifact_service_pb2_grpc.ArtifactServiceStub(self._channel))
         self._generators = generator_service_pb2_grpc.GeneratorServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -162,10 +166,10 @@ class Client:
             shortcuts=shortcuts,
             settings=settings,
             weights_sha256=lambda: self.generator(generator).weights_sha256,
-            max_message_bytes=self.max_message_bytes,
             request_id=request_id,
             detach=detach,
         )
+        self.artifacts.spare(request, [request.spec.image, request.spec.weight])
         call = self._inversion.Invert(request, timeout=timeout)
         job_id, stopped = "", False
         try:
@@ -243,7 +247,7 @@ class Client:
             UnsupportedError: it has none.
         """
         request = encode_request(image, generator, space=space, crop=crop, value_range=value_range, dtype=dtype)
-        check_size(request, self.max_message_bytes)
+        self.artifacts.spare(request, [request.image])
         with self._errors():
             return convert.encoded_from(self._generators.Encode(request, timeout=self.timeout))
 

@@ -141,3 +141,6 @@ class _TokenCall:
 
     def __call__(self, *arguments: Any, metadata: Any = None, **settings: Any) -> Any:
         return self._call(*arguments, metadata=(*(metadata or ()), self._entry), **settings)
+
+    def future(self, *arguments: Any, metadata: Any = None, **settings: Any) -> Any:
+        return self._call.future(*arguments, metadata=(*(metadata or ()), self._entry), **settings)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,13 +16,12 @@ from latent_inv.errors import LatentInvError, SpecError, UnavailableError, unkno
 from latent_inv.result import JobResult, Preview, Progress
 from latent_inv.v1 import job_service_pb2 as wire
 
+from .patience import Patience
+
 _STATE = wire.JobState.DESCRIPTOR
 #: in the order in which a job passes them; it ends in one of the last three
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 OVER = STATES[2:]
-
-#: seconds between attempts to watch again: the first, and the longest
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Job:
         result: of a job that succeeded, or was cancelled after its first step; None in lists.
         error: why it failed, one sentence; empty: it did not.
         sequence: number of its newest event, to watch it from there.
+        artifacts: files of its result for `download`: name, e.g. "reconstruction.png" → hash.
     """
 
     job_id: str
@@ -54,6 +52,7 @@ class Job:
     result: JobResult | None
     error: str
     sequence: int
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -87,6 +86,7 @@ class Job:
             "psnr_db": None if progress is None else progress.best.psnr_db,
             "lpips": None if progress is None else progress.best.lpips,
             "error": self.error,
+            "artifacts": dict(self.artifacts),
             "settings": dict(self.settings),
             "result": None if self.result is None else self.result.to_json(),
         }
@@ -111,6 +111,7 @@ def job_from(message: wire.Job) -> Job:
         result=convert.result_from(message.result) if message.HasField("result") else None,
         error=message.error_message,
         sequence=message.sequence,
+        artifacts=dict(message.artifacts),
     )
 
 
@@ -152,10 +153,8 @@ class Follower:
     """
 
     def __init__(self, job_id: str, after: int, patience: float) -> None:
-        self.job_id, self.sequence, self._patience = job_id, after, patience
+        self.job_id, self.sequence, self._patience = job_id, after, Patience(patience)
         self._step = -1
-        self._pause = _FIRST_PAUSE
-        self._heard = time.monotonic()
 
     def request(self) -> wire.WatchJobRequest:
         """Asks for what is not known yet."""
@@ -163,7 +162,7 @@ class Follower:
 
     def take(self, message: wire.WatchJobResponse) -> Followed | None:
         """What a message says; None if it is nothing new."""
-        self._pause, self._heard = _FIRST_PAUSE, time.monotonic()
+        self._patience.heard()
         kind = message.WhichOneof("event")
         if kind == "finished":
             return job_from(message.finished)
@@ -179,16 +178,8 @@ class Follower:
         return convert.progress_from(message.progress, self.job_id, message.sequence)
 
     def pause(self, error: LatentInvError) -> float:
-        """How long to wait before the next line, in seconds.
-
-        Raises:
-            UnavailableError: `error` itself, once patience is used up.
-        """
-        if time.monotonic() - self._heard > self._patience:
-            raise error
-        pause = max(self._pause * random.uniform(0.5, 1.0), error.retry_after or 0.0)  # noqa: S311 no secret
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return pause
+        """How long to wait before the next line, in seconds; raises `error` once patience is used up."""
+        return self._patience.pause(error)
 
 
 def no_end() -> UnavailableError:

@@ -50,8 +50,8 @@ class Jobs:
             request_id=request_id,
             labels=labels,
             weights_sha256=lambda: self._client.generator(generator).weights_sha256,
-            max_message_bytes=self._client.max_message_bytes,
         )
+        self._client.artifacts.spare(request, [request.spec.image, request.spec.weight])
         with self._client._errors():
             return job_from(self._stub.CreateJob(request, timeout=self._client.timeout).job)
 

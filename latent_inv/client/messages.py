@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -23,6 +23,8 @@ from latent_inv.result import JobResult, Preview, Progress
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, DecodeSpec, EncodeSpec, JobSpec, SampleSpec
 from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2, job_service_pb2
+
+from .artifact import Artifact
 
 #: largest message both ways, unless the server says otherwise
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -68,7 +70,9 @@ def image_message(image: Any, value_range: tuple[float, float] | None, field: st
             return convert.image_to(_pil_file(image), value_range)
         if isinstance(image, np.ndarray) or is_tensor(image):
             return convert.image_to(image, value_range)
-        accepted = "a path, the bytes of a file, a PIL image, a numpy array, a torch tensor"
+        if isinstance(image, Artifact):
+            return convert.uploaded_to(image.sha256, value_range)
+        accepted = "a path, the bytes of a file, a PIL image, a numpy array, a torch tensor, an Artifact"
         raise ImageError(f"found {type(image).__name__}; accepted: {accepted}")
 
 
@@ -99,14 +103,13 @@ def invert_request(
     shortcuts: dict[str, Any],
     settings: dict[str, Any],
     weights_sha256: Callable[[], str],
-    max_message_bytes: int,
     request_id: str = "",
     detach: bool = False,
 ) -> tuple[inversion_service_pb2.InvertRequest, tuple[str, ...]]:
     """The request and warnings of `invert`'s arguments; ranges are checked here, before anything is sent.
 
     Raises:
-        LatentInvError: an argument is wrong, or the request is over the message limit.
+        LatentInvError: an argument is wrong.
     """
     known = [item.name for item in dataclasses.fields(JobSpec) if item.name != "picture"]
     for name in settings:
@@ -122,9 +125,7 @@ def invert_request(
     )
     mask = None if weight is None else image_message(weight, None, "weight")
     message = convert.job_message(spec, image_message(image, value_range, "image"), mask)
-    request = inversion_service_pb2.InvertRequest(spec=message, request_id=request_id, detach=detach)
-    check_size(request, max_message_bytes)
-    return request, warnings
+    return inversion_service_pb2.InvertRequest(spec=message, request_id=request_id, detach=detach), warnings
 
 
 def create_request(
@@ -135,12 +136,11 @@ def create_request(
     request_id: str,
     labels: Mapping[str, str] | None,
     weights_sha256: Callable[[], str],
-    max_message_bytes: int,
 ) -> job_service_pb2.CreateJobRequest:
     """The request of a job of its own, of the same arguments as those of `invert`.
 
     Raises:
-        LatentInvError: an argument is wrong, or the request is over the message limit.
+        LatentInvError: an argument is wrong.
     """
     named: dict[str, Any] = {"weight": None, "value_range": None, "start": None, "initialiser": None}
     named = {name: arguments.get(name, default) for name, default in {**named, "budget": Budget()}.items()}
@@ -152,7 +152,6 @@ def create_request(
         shortcuts=shortcuts,
         settings={name: value for name, value in arguments.items() if name not in {*named, *shortcuts}},
         weights_sha256=weights_sha256,
-        max_message_bytes=max_message_bytes,
     )
     return job_service_pb2.CreateJobRequest(spec=request.spec, request_id=request_id, labels=labels or {})
 
@@ -197,6 +196,19 @@ def encode_request(
     """
     spec = EncodeSpec(picture=_STAND_IN, generator=generator, space=space, crop=crop, dtype=dtype)
     return convert.encode_message(spec, image_message(image, value_range, "image"))
+
+
+def outsized(request: Any, pictures: Sequence[data_pb2.Image], limit: int) -> Iterator[data_pb2.Image]:
+    """Files of pictures that a request over the message limit cannot hold, largest first. Each is to be uploaded, and
+    its hash to take its place, before the next one is asked for.
+
+    Raises:
+        LimitError: the request is over the limit without them, too.
+    """
+    for picture in sorted(pictures, key=lambda each: len(each.encoded), reverse=True):
+        if picture.encoded and request.ByteSize() > limit:
+            yield picture
+    check_size(request, limit)
 
 
 def check_size(message: Any, limit: int) -> None:

@@ -35,9 +35,10 @@ from .requests import (
     sample_message,
     sample_spec,
 )
-from .tensors import array_from, array_to, image_from, image_to, latents_from, latents_to
+from .tensors import Contents, array_from, array_to, image_from, image_to, latents_from, latents_to, uploaded_to
 
 __all__ = [
+    "Contents",
     "array_from",
     "array_to",
     "crop_to",
@@ -67,4 +68,5 @@ __all__ = [
     "sample_spec",
     "sampled_from",
     "sampled_to",
+    "uploaded_to",
 ]

@@ -11,7 +11,7 @@ from latent_inv.images import Limits
 from latent_inv.v1 import components_pb2, data_pb2, generator_service_pb2, job_pb2
 
 from .settings import read_component, read_fields, read_optional, write_component, write_fields
-from .tensors import image_from, latents_from, latents_to, weighted
+from .tensors import Contents, image_from, latents_from, latents_to, weighted
 
 #: components of a job that are one oneof each: field → table
 COMPONENTS = {
@@ -30,9 +30,11 @@ def _given(message: components_pb2.Given) -> dict[str, Any]:
 _SPECIAL = {"given": _given}
 
 
-def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits()) -> specs.JobSpec:
+def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits(), contents: Contents | None = None) -> specs.JobSpec:
     """A job, with its picture decoded; every range is checked.
 
+    Args:
+        contents: of pictures that are told by hash; None: there are none.
     Raises:
         LatentInvError: what is wrong, with the path of the field.
     """
@@ -56,9 +58,9 @@ def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits()) -> specs.JobSp
             values[name] = given
     values["crop"] = crop_from(message)
     # Last, since decoding a picture costs more than all other checks together.
-    picture = image_from(message.image, limits=limits, field="image")
+    picture = image_from(message.image, limits=limits, field="image", contents=contents)
     if message.HasField("weight"):
-        picture = weighted(picture, message.weight, limits=limits, field="weight")
+        picture = weighted(picture, message.weight, limits=limits, field="weight", contents=contents)
     return specs.JobSpec(picture=picture, **values)
 
 
@@ -135,14 +137,16 @@ def decode_spec(message: generator_service_pb2.DecodeRequest) -> specs.DecodeSpe
     return specs.DecodeSpec(latents=latents, **read_fields(message, specs.DecodeSpec))
 
 
-def encode_spec(message: generator_service_pb2.EncodeRequest, limits: Limits = Limits()) -> specs.EncodeSpec:
-    """Picture to latents.
+def encode_spec(
+    message: generator_service_pb2.EncodeRequest, limits: Limits = Limits(), contents: Contents | None = None
+) -> specs.EncodeSpec:
+    """Picture to latents; `contents` as in `job_spec`.
 
     Raises:
         LatentInvError: a value is out of its range, or the picture cannot be taken.
     """
     values = read_fields(message, specs.EncodeSpec)
-    picture = image_from(message.image, limits=limits, field="image")
+    picture = image_from(message.image, limits=limits, field="image", contents=contents)
     return specs.EncodeSpec(picture=picture, crop=crop_from(message), **values)
 
 

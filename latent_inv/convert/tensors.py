@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from .settings import enum_name, enum_number
 MAX_DIMENSIONS = 8
 MAX_PARTS = 64
 _DTYPE, _VALUE_RANGE = pb.Dtype.DESCRIPTOR, pb.ValueRange.DESCRIPTOR
+#: hash of a file → its bytes; raises NotFoundError, or LimitError before it reads too much
+Contents = Callable[[str], bytes]
 #: the numpy type of each number format, little-endian as on the wire
 _NUMPY = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "uint8": "|u1", "uint16": "<u2", "bool": "|b1"}
 #: what the names of the enum mean
@@ -105,39 +107,47 @@ def _array(source: Any) -> np.ndarray:
         raise ShapeError(f"{type(source).__name__} is no array of numbers") from error
 
 
-def image_from(message: pb.Image, *, limits: Limits, field: str) -> Picture:
+def image_from(message: pb.Image, *, limits: Limits, field: str, contents: Contents | None = None) -> Picture:
     """Load a picture, completely, so that a bad one is found before anything is queued.
 
+    Args:
+        contents: of pictures that are told by hash; None: there are none.
     Raises:
         ImageError, LimitError: as `images.load`. SpecError: no source, or no known range.
-        UnsupportedError: an artifact.
+        NotFoundError: no file of that hash. UnsupportedError: by hash, without `contents`.
     """
     with at(field):
-        source = _source(message)
+        source = _source(message, contents)
         name = enum_name(_VALUE_RANGE, message.value_range, "value_range")
     return load(source, limits=limits, value_range=RANGES[name] if name else None, field=field)
 
 
-def weighted(picture: Picture, message: pb.Image, *, limits: Limits, field: str) -> Picture:
+def weighted(
+    picture: Picture, message: pb.Image, *, limits: Limits, field: str, contents: Contents | None = None
+) -> Picture:
     """`picture` with one more weight.
 
     Raises:
-        ImageError, ShapeError, LimitError: as `images.with_weight`. SpecError, UnsupportedError: as `image_from`.
+        ImageError, ShapeError, LimitError: as `images.with_weight`.
+        SpecError, NotFoundError, UnsupportedError: as `image_from`.
     """
     with at(field):
-        source = _source(message)
+        source = _source(message, contents)
         if isinstance(source, bytes):
             limits.check_bytes(len(source))
     return with_weight(picture, source, field=field)
 
 
-def _source(message: pb.Image) -> Any:
+def _source(message: pb.Image, contents: Contents | None) -> Any:
     """Encoded bytes or an array."""
     kind = message.WhichOneof("source")
     if kind is None:
-        raise SpecError("a picture is needed: encoded or tensor, found none")
+        raise SpecError("a picture is needed: encoded, tensor or artifact_sha256, found none")
     if kind == "artifact_sha256":
-        raise UnsupportedError("pictures by hash come with the artifact service; send it as encoded", field=kind)
+        if contents is None:
+            raise UnsupportedError("there are no files by hash here; send the picture as encoded", field=kind)
+        with at(kind):
+            return contents(message.artifact_sha256)
     if kind == "tensor":
         with at("tensor"):
             return array_from(message.tensor)
@@ -150,11 +160,24 @@ def image_to(source: Any, value_range: tuple[float, float] | None = None) -> pb.
     Raises:
         SpecError: another number format, or a range that is none of `RANGES`.
     """
+    number = _range_to(value_range)
+    if isinstance(source, bytes):
+        return pb.Image(encoded=source, value_range=number)
+    return pb.Image(tensor=array_to(_array(source)), value_range=number)
+
+
+def uploaded_to(sha256: str, value_range: tuple[float, float] | None = None) -> pb.Image:
+    """The message of a picture that was uploaded, by its hash.
+
+    Raises:
+        SpecError: a range that is none of `RANGES`.
+    """
+    return pb.Image(artifact_sha256=sha256, value_range=_range_to(value_range))
+
+
+def _range_to(value_range: tuple[float, float] | None) -> Any:
     name = "unspecified"
     if value_range is not None:
         low, high = check_range(value_range)
         name = next(name for name, ends in RANGES.items() if ends == (low, high))
-    number: Any = enum_number(_VALUE_RANGE, name, "value_range")
-    if isinstance(source, bytes):
-        return pb.Image(encoded=source, value_range=number)
-    return pb.Image(tensor=array_to(_array(source)), value_range=number)
+    return enum_number(_VALUE_RANGE, name, "value_range")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$latent_inv/v1/artifact_service.proto\x12\rlatent_inv.v1\"P\n\x08\x41rtifact\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x10\n\x08received\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\"g\n\x15UploadArtifactRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.latent_inv.v1.UploadArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"Z\n\x14UploadArtifactHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\"C\n\x16UploadArtifactResponse\x12)\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x17.latent_inv.v1.Artifact\"$\n\x12GetArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"@\n\x13GetArtifactResponse\x12)\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x17.latent_inv.v1.Artifact\"9\n\x17\x44ownloadArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"9\n\x18\x44ownloadArtifactResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"\'\n\x15\x44\x65leteArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse2\x8e\x03\n\x0f\x41rtifactService\x12_\n\x0eUploadArtifact\x12$.latent_inv.v1.UploadArtifactRequest\x1a%.latent_inv.v1.UploadArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12!.latent_inv.v1.GetArtifactRequest\x1a\".latent_inv.v1.GetArtifactResponse\x12\x65\n\x10\x44ownloadArtifact\x12&.latent_inv.v1.DownloadArtifactRequest\x1a\'.latent_inv.v1.DownloadArtifactResponse0\x01\x12]\n\x0e\x44\x65leteArtifact\x12$.latent_inv.v1.DeleteArtifactRequest\x1a%.latent_inv.v1.DeleteArtifactResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$latent_inv/v1/artifact_service.proto\x12\rlatent_inv.v1\"b\n\x08\x41rtifact\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x10\n\x08received\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"g\n\x15UploadArtifactRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.latent_inv.v1.UploadArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"Z\n\x14UploadArtifactHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\"C\n\x16UploadArtifactResponse\x12)\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x17.latent_inv.v1.Artifact\"$\n\x12GetArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"@\n\x13GetArtifactResponse\x12)\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x17.latent_inv.v1.Artifact\"=\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x15ListArtifactsResponse\x12*\n\tartifacts\x18\x01 \x03(\x0b\x32\x17.latent_inv.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17\x44ownloadArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"9\n\x18\x44ownloadArtifactResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"\'\n\x15\x44\x65leteArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse2\xea\x03\n\x0f\x41rtifactService\x12_\n\x0eUploadArtifact\x12$.latent_inv.v1.UploadArtifactRequest\x1a%.latent_inv.v1.UploadArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12!.latent_inv.v1.GetArtifactRequest\x1a\".latent_inv.v1.GetArtifactResponse\x12Z\n\rListArtifacts\x12#.latent_inv.v1.ListArtifactsRequest\x1a$.latent_inv.v1.ListArtifactsResponse\x12\x65\n\x10\x44ownloadArtifact\x12&.latent_inv.v1.DownloadArtifactRequest\x1a\'.latent_inv.v1.DownloadArtifactResponse0\x01\x12]\n\x0e\x44\x65leteArtifact\x12$.latent_inv.v1.DeleteArtifactRequest\x1a%.latent_inv.v1.DeleteArtifactResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'latent_inv.v1.artifact_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ARTIFACT']._serialized_start=55
-  _globals['_ARTIFACT']._serialized_end=135
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=137
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=240
-  _globals['_UPLOADARTIFACTHEADER']._serialized_start=242
-  _globals['_UPLOADARTIFACTHEADER']._serialized_end=332
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=334
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=401
-  _globals['_GETARTIFACTREQUEST']._serialized_start=403
-  _globals['_GETARTIFACTREQUEST']._serialized_end=439
-  _globals['_GETARTIFACTRESPONSE']._serialized_start=441
-  _globals['_GETARTIFACTRESPONSE']._serialized_end=505
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=507
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=564
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=566
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=623
-  _globals['_DELETEARTIFACTREQUEST']._serialized_start=625
-  _globals['_DELETEARTIFACTREQUEST']._serialized_end=664
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=666
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=690
-  _globals['_ARTIFACTSERVICE']._serialized_start=693
-  _globals['_ARTIFACTSERVICE']._serialized_end=1091
+  _globals['_ARTIFACT']._serialized_end=153
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=155
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=258
+  _globals['_UPLOADARTIFACTHEADER']._serialized_start=260
+  _globals['_UPLOADARTIFACTHEADER']._serialized_end=350
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=352
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=419
+  _globals['_GETARTIFACTREQUEST']._serialized_start=421
+  _globals['_GETARTIFACTREQUEST']._serialized_end=457
+  _globals['_GETARTIFACTRESPONSE']._serialized_start=459
+  _globals['_GETARTIFACTRESPONSE']._serialized_end=523
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=525
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=586
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=588
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=680
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=682
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=739
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=741
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=798
+  _globals['_DELETEARTIFACTREQUEST']._serialized_start=800
+  _globals['_DELETEARTIFACTREQUEST']._serialized_end=839
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=841
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=865
+  _globals['_ARTIFACTSERVICE']._serialized_start=868
+  _globals['_ARTIFACTSERVICE']._serialized_end=1358
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class ArtifactServiceStub:
                 request_serializer=latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactRequest.SerializeToString,
                 response_deserializer=latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactResponse.FromString,
                 _registered_method=True)
+        self.ListArtifacts = channel.unary_unary(
+                '/latent_inv.v1.ArtifactService/ListArtifacts',
+                request_serializer=latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsRequest.SerializeToString,
+                response_deserializer=latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsResponse.FromString,
+                _registered_method=True)
         self.DownloadArtifact = channel.unary_stream(
                 '/latent_inv.v1.ArtifactService/DownloadArtifact',
                 request_serializer=latent__inv_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.SerializeToString,
@@ -62,7 +67,8 @@ class ArtifactServiceServicer:
     """
 
     def UploadArtifact(self, request_iterator, context):
-        """Uploads a file in pieces; goes on where an earlier upload of the same file stopped.
+        """Uploads a file in pieces; goes on where an earlier upload of the same file stopped. Initial metadata comes once the
+        header is accepted: wait for it to send no piece in vain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,15 +81,22 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListArtifacts(self, request, context):
+        """Lists what was uploaded, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadArtifact(self, request, context):
-        """Downloads a file in pieces.
+        """Downloads a file in pieces: an upload that is complete, or a file of a job's result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteArtifact(self, request, context):
-        """Removes a file that no job needs.
+        """Removes an upload, finished or not; refused while a job that is not over needs it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +114,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.GetArtifact,
                     request_deserializer=latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactRequest.FromString,
                     response_serializer=latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactResponse.SerializeToString,
+            ),
+            'ListArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArtifacts,
+                    request_deserializer=latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsRequest.FromString,
+                    response_serializer=latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsResponse.SerializeToString,
             ),
             'DownloadArtifact': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadArtifact,
@@ -168,6 +186,33 @@ class ArtifactService:
             '/latent_inv.v1.ArtifactService/GetArtifact',
             latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactRequest.SerializeToString,
             latent__inv_dot_v1_dot_artifact__service__pb2.GetArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latent_inv.v1.ArtifactService/ListArtifacts',
+            latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsRequest.SerializeToString,
+            latent__inv_dot_v1_dot_artifact__service__pb2.ListArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

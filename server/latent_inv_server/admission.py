@@ -29,12 +29,14 @@ class Asked:
         spec: the whole `JobSpec`, serialized.
         sha256: of the request without its request_id, to tell a repetition from another request.
         summary: the `JobSpec` without pictures and latents, serialized.
+        artifacts: hashes of the uploads that stand for its pictures.
     """
 
     spec: bytes
     sha256: str
     summary: bytes
     labels: Mapping[str, str]
+    artifacts: tuple[str, ...]
 
 
 def check_id(value: str, field: str) -> None:
@@ -76,7 +78,9 @@ def read_request(spec: job_pb2.JobSpec, labels: Mapping[str, str]) -> Asked:
     data = spec.SerializeToString(deterministic=True)
     digest = hashlib.sha256(data)
     digest.update(json.dumps(dict(labels), sort_keys=True).encode())
-    return Asked(data, digest.hexdigest(), summary_of(spec), labels)
+    pictures = (spec.image, spec.weight)
+    artifacts = tuple(picture.artifact_sha256 for picture in pictures if picture.HasField("artifact_sha256"))
+    return Asked(data, digest.hexdigest(), summary_of(spec), labels, artifacts)
 
 
 def summary_of(spec: job_pb2.JobSpec) -> bytes:

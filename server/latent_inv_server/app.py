@@ -26,6 +26,7 @@ from latent_inv.v1 import (
     job_service_pb2_grpc,
 )
 
+from .artifacts import Artifacts
 from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .door.door import Door
@@ -33,6 +34,7 @@ from .faults import Faults
 from .jobs import Jobs
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 from .store.records import Blobs, JobStore
+from .store.uploads import SqlUploads
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,12 @@ class Store(Protocol):
         """All jobs."""
 
     @property
+    def uploads(self) -> SqlUploads:
+        """Files of clients."""
+
+    @property
     def blobs(self) -> Blobs:
-        """Contents that jobs refer to."""
+        """Contents that jobs and uploads refer to."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -104,7 +110,10 @@ class Application:
         self.config = config
         self.door = door or Door(config)
         self.dispatcher = Dispatcher(engine, config.max_requests)
-        self.jobs = Jobs(config, self.dispatcher, store.jobs, store.blobs, retain)
+        self.artifacts = Artifacts(
+            store.jobs, store.uploads, store.blobs, config.image_limits, config.max_message_bytes
+        )
+        self.jobs = Jobs(config, self.dispatcher, store.jobs, store.blobs, retain, self.artifacts.contents)
         self._store = store
         self.port = 0
         self._health = HealthServicer()
@@ -126,9 +135,9 @@ class Application:
         )
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self.jobs, self.dispatcher), server)
         generator_service_pb2_grpc.add_GeneratorServiceServicer_to_server(
-            GeneratorServicer(self.dispatcher, config), server
+            GeneratorServicer(self.dispatcher, self.artifacts, config), server
         )
-        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactServicer(), server)
+        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactServicer(self.artifacts), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         self.port = self.door.bind(server)
@@ -154,6 +163,7 @@ class Application:
         # Before the engine: what it says of its own end is no end of any job.
         await self.jobs.stop()
         await self.dispatcher.stop()
+        await asyncio.to_thread(self.artifacts.close)
         await asyncio.to_thread(self._store.close)
 
     async def _watch_health(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from latent_inv.convert import Contents
 from latent_inv.errors import (
     NotFoundError,
     UnavailableError,
@@ -41,6 +42,7 @@ class Jobs:
 
     Args:
         retain: removes what is kept too long, called in a thread about once a minute; None: nothing is removed.
+        contents: client → the contents of its uploads, which its jobs may name by hash.
     """
 
     def __init__(
@@ -49,14 +51,15 @@ class Jobs:
         dispatcher: Dispatcher,
         store: JobStore,
         blobs: Blobs,
-        retain: Callable[[], object] | None = None,
+        retain: Callable[[], object] | None,
+        contents: Callable[[str], Contents],
     ) -> None:
         self._config, self._dispatcher, self._retain = config, dispatcher, retain
         self._keeper = Keeper(store, blobs)
         self._queue = Queue(self._most_running)
         self.runs = Runs(config, dispatcher, self._keeper, self._queue)
         self._callers: dict[str, Caller] = {}
-        self._maker = Maker(config, dispatcher, self._keeper, self._queue, self.runs)
+        self._maker = Maker(config, dispatcher, self._keeper, self._queue, self.runs, contents)
         self._loops: list[asyncio.Task[None]] = []
 
     @property

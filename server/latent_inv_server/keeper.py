@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 #: threads that wait for disks and databases
 _THREADS = 8
+#: a content that nothing refers to is swept after two minutes, so one that is older than this is put anew, in seconds
+_FRESH_SECONDS = 60.0
+#: what no file of a result is called
+_RESULT = ""
 #: pauses between attempts to keep what must be kept, in seconds; the last one again and again
 _PAUSES = (0.1, 0.5, 2.0, 5.0)
 
@@ -116,19 +120,44 @@ class Keeper:
                 logger.warning("progress could not be kept: %s", as_typed(failed, "saving progress"))
 
     async def ended(
-        self, job: LiveJob, state: JobState, result: bytes, error_status: str = "", error_message: str = ""
+        self,
+        job: LiveJob,
+        state: JobState,
+        result: bytes,
+        files: Mapping[str, bytes],
+        error_status: str = "",
+        error_message: str = "",
     ) -> JobRecord | None:
-        """Keep the end of a job, with its result.
+        """Keep the end of a job, with its result and the files of that.
 
         Returns:
             the job as it is kept; None: it was removed.
         """
         sequence, now, progress = job.sequence + 1, time.time(), job.record.progress or None
 
+        contents = {_RESULT: result, **files} if result else {}
+        names: dict[str, str] = {}
+        since = now
+
         def finish() -> JobRecord | None:
-            blob = self.blobs.put(result, needed=True) if result else ""
-            told = {"error_status": error_status, "error_message": error_message}
-            self.jobs.finish(job.job_id, state, now, sequence=sequence, result_blob=blob, progress=progress, **told)
+            nonlocal since
+            if time.time() - since > _FRESH_SECONDS:
+                names.clear()
+                since = time.time()
+            for name, data in contents.items():
+                if name not in names:  # in an attempt before this one
+                    names[name] = self.blobs.put(data, needed=True)
+            self.jobs.finish(
+                job.job_id,
+                state,
+                now,
+                sequence=sequence,
+                result_blob=names.get(_RESULT, ""),
+                files={name: names[name] for name in files if name in names},
+                progress=progress,
+                error_status=error_status,
+                error_message=error_message,
+            )
             # As it is kept: another one may have ended it before.
             return self.jobs.get(job.job_id)
 

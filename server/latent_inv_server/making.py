@@ -7,11 +7,12 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from latent_inv import convert
+from latent_inv.convert import Contents
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError, UnavailableError, at
 from latent_inv.result import GeneratorInfo
 from latent_inv.spec import DescribeSpec, JobSpec
@@ -38,9 +39,22 @@ Made = tuple[JobRecord, bool]
 
 
 class Maker:
-    """Makes jobs, and gives them to `runs`. Used on one event loop."""
+    """Makes jobs, and gives them to `runs`. Used on one event loop.
 
-    def __init__(self, config: ServerConfig, dispatcher: Dispatcher, keeper: Keeper, queue: Queue, runs: Runs) -> None:
+    Args:
+        contents: client → the contents of its uploads.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        dispatcher: Dispatcher,
+        keeper: Keeper,
+        queue: Queue,
+        runs: Runs,
+        contents: Callable[[str], Contents],
+    ) -> None:
+        self._contents = contents
         self._config, self._dispatcher, self._keeper, self._queue, self._runs = config, dispatcher, keeper, queue, runs
         self._coming: Counter[str] = Counter()
         self._making: set[asyncio.Task[Made]] = set()
@@ -108,9 +122,9 @@ class Maker:
                         raise AlreadyExistsError(text, field="request_id")
                     return self._runs.newest(found), False
             self._check_room(client)
-            limits = self._config.image_limits
+            limits, contents = self._config.image_limits, self._contents(client.name)
             with at("spec"):
-                decoded = await self._dispatcher.in_thread(lambda: convert.job_spec(spec, limits))
+                decoded = await self._dispatcher.in_thread(lambda: convert.job_spec(spec, limits, contents))
                 await self._check_known(decoded)
             # Again, as others came meanwhile; from here on it has its place.
             self._check_room(client)
@@ -168,6 +182,7 @@ class Maker:
                 bulk=spec.priority == "bulk",
                 create_time=time.time(),
                 labels=asked.labels,
+                artifacts=asked.artifacts,
                 sequence=RESERVE,
             )
             return self._keeper.jobs.create(record)

@@ -37,6 +37,7 @@ from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .keeper import Keeper
 from .live import LiveJob, Phase
+from .outputs import result_files
 from .queue import Queue
 from .store.records import JobRecord, JobState
 
@@ -138,8 +139,10 @@ class Runs:
         spec, job.spec = job.spec, None
         if spec is None:
             data = await self._keeper.ask(lambda: self._keeper.blobs.read(job.record.spec_blob))
-            limits = self._config.image_limits
-            spec = await self._dispatcher.in_thread(lambda: convert.job_spec(job_pb2.JobSpec.FromString(data), limits))
+            limits, kept = self._config.image_limits, self._keeper.blobs.read
+            read = job_pb2.JobSpec.FromString
+            # The uploads that it names are the job's own by now, whatever its client has done with them since.
+            spec = await self._dispatcher.in_thread(lambda: convert.job_spec(read(data), limits, kept))
         if spec.reporting.checkpoint_steps is None:
             spec = replace(spec, reporting=replace(spec.reporting, checkpoint_steps=self._config.checkpoint_steps))
         return spec
@@ -217,18 +220,20 @@ class Runs:
         """Keep how it ended, then tell it, then let the next one in."""
         job.phase = Phase.ending
         error = None if finished.error is None else _in_request(as_typed(finished.error, f"job {job.job_id}"))
-        result = b""
+        result, files = b"", {}
         state = JobState.cancelled if isinstance(error, CancelledError) else JobState.failed
         if isinstance(finished.result, JobResult):
             made = finished.result
             state = JobState.cancelled if made.outcome is Outcome.cancelled else JobState.succeeded
             try:
                 result = await self._dispatcher.in_thread(lambda: convert.result_to(made).SerializeToString())
+                files = await self._dispatcher.in_thread(lambda: result_files(made, job.job_id))
             except Exception as broken:
                 state, error = JobState.failed, as_typed(broken, f"the result of job {job.job_id}")
         failed = error if state is JobState.failed else None
         record = await self._keeper.ended(
-            job, state, result, "" if failed is None else failed.status, "" if failed is None else str(failed)
+            *(job, state, result, files),
+            *(("", "") if failed is None else (failed.status, str(failed))),
         )
         if failed is not None:
             self.errors[job.job_id] = failed

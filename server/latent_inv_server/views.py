@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from latent_inv.convert.settings import enum_name, enum_number
-from latent_inv.errors import InputError, at
+from latent_inv.errors import at
 from latent_inv.v1 import job_pb2
 from latent_inv.v1 import job_service_pb2 as wire
 
-from .admission import check_id
+from .pages import read_place, write_place
 from .store.records import JobRecord, JobState
 
 _STATE = wire.JobState.DESCRIPTOR
-#: longer ones are none of ours
-_MAX_TOKEN_CHARS = 500
 
 
 def job_message(record: JobRecord, result: bytes = b"") -> wire.Job:
@@ -42,6 +38,7 @@ def job_message(record: JobRecord, result: bytes = b"") -> wire.Job:
         result=job_pb2.JobResult.FromString(result) if result else None,
         error_message=record.error_message,
         sequence=record.sequence,
+        artifacts=dict(record.files),
     )
 
 
@@ -66,8 +63,7 @@ def read_states(numbers: Iterable[int]) -> tuple[JobState, ...]:
 
 def write_page_token(last: JobRecord, states: Sequence[JobState], labels: Mapping[str, str]) -> str:
     """Where the next page of this list goes on; opaque to clients."""
-    place = [last.create_time, last.job_id, _filter_of(states, labels)]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+    return write_place(last.create_time, last.job_id, _filter_of(states, labels))
 
 
 def read_page_token(token: str, states: Sequence[JobState], labels: Mapping[str, str]) -> tuple[float, str] | None:
@@ -76,21 +72,7 @@ def read_page_token(token: str, states: Sequence[JobState], labels: Mapping[str,
     Raises:
         InputError: it is no token of this server, or one of another list.
     """
-    if not token:
-        return None
-    try:
-        if len(token) > _MAX_TOKEN_CHARS:
-            raise ValueError(token[:40])
-        created, job_id, wanted = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        if not isinstance(created, float) or not math.isfinite(created) or not isinstance(job_id, str):
-            raise TypeError(token)
-        check_id(job_id, "job_id")
-    except (ValueError, TypeError, RecursionError, InputError) as error:
-        text = f"must be the next_page_token of an earlier page, found {token[:40]!r}"
-        raise InputError(text, field="page_token") from error
-    if wanted != _filter_of(states, labels):
-        raise InputError("belongs to a list with other states or labels; begin with the first page", field="page_token")
-    return created, job_id
+    return read_place(token, _filter_of(states, labels))
 
 
 def _filter_of(states: Sequence[JobState], labels: Mapping[str, str]) -> str:

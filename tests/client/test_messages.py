@@ -11,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from latent_inv.client.messages import image_message, invert_request, sample_request
+from latent_inv.client import Artifact
+from latent_inv.client.messages import check_size, image_message, invert_request, outsized, sample_request
 from latent_inv.convert import job_spec
 from latent_inv.convert.tensors import image_from, weighted
 from latent_inv.errors import ImageError, LatentInvError, LimitError, SpecError
 from latent_inv.images import Limits, load, with_weight
 from latent_inv.spec import Adam, Budget, Given, JobSpec, Pixel, Reporting, TotalVariation
+from latent_inv.v1 import data_pb2
 from tests.conftest import make_picture
 
 RANDOM = np.random.default_rng(0)
@@ -165,9 +167,9 @@ def test_half_a_pil_image_is_said_to_be_one() -> None:
     assert caught.value.field == "image"
 
 
-def request(image: Any = BYTES, limit: int = 2**20, **arguments: Any) -> Any:
+def request(image: Any = BYTES, **arguments: Any) -> Any:
     plain: dict[str, Any] = {"weight": None, "value_range": None, "start": None, "initialiser": None}
-    plain |= {"budget": Budget(), "shortcuts": {}, "weights_sha256": str, "max_message_bytes": limit}
+    plain |= {"budget": Budget(), "shortcuts": {}, "weights_sha256": str}
     settings = {name: value for name, value in arguments.items() if name not in plain}
     given = {name: value for name, value in arguments.items() if name in plain}
     return invert_request(image, "toy", **plain | given, settings=settings)[0]
@@ -224,11 +226,39 @@ def test_names_that_are_no_arguments() -> None:
 
 
 def test_sizes() -> None:
-    picture = make_picture(64, 64).pixels
-    size = request(picture, value_range=(-1, 1)).ByteSize()
-    assert request(picture, size, value_range=(-1, 1)).ByteSize() == size
+    made = request(make_picture(64, 64).pixels, value_range=(-1, 1))
+    size = made.ByteSize()
+    check_size(made, size)
     with pytest.raises(LimitError, match=rf"has {size} bytes, at most {size - 1}"):
-        request(picture, size - 1, value_range=(-1, 1))
+        check_size(made, size - 1)
+
+
+def test_pictures_that_do_not_fit_are_named_largest_first() -> None:
+    """Each is asked for only while the request is too large; one that stays too large is refused."""
+
+    def small(limit: int) -> tuple[list[int], Any]:
+        made = request(bytes(3000), weight=bytes(1000))
+        pictures, found = [made.spec.weight, made.spec.image], []
+        for picture in outsized(made, pictures, limit):
+            found.append(len(picture.encoded))
+            picture.artifact_sha256 = "0" * 64
+        return found, made
+
+    whole = request(bytes(3000), weight=bytes(1000)).ByteSize()
+    assert small(whole)[0] == []
+    assert small(whole - 1)[0] == [3000]
+    found, made = small(1000)
+    assert found == [3000, 1000]
+    assert made.spec.image.artifact_sha256 == made.spec.weight.artifact_sha256 == "0" * 64
+    with pytest.raises(LimitError, match="at most 100 "):
+        small(100)
+
+
+def test_an_upload_is_sent_by_its_hash() -> None:
+    artifact = Artifact("ab" * 32, 10, 10, "image/tiff", complete=True)
+    made = request(artifact, weight=artifact, value_range=(0, 255))
+    assert made.spec.image.artifact_sha256 == made.spec.weight.artifact_sha256 == "ab" * 32
+    assert made.spec.image.value_range == data_pb2.VALUE_RANGE_ZERO_TO_255
 
 
 @pytest.mark.parametrize("seeds", [(), (-1,), (2**63,), (1.5,), range(65), "7", None])

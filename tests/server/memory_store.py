@@ -101,6 +101,7 @@ class MemoryJobs:
         *,
         sequence: int,
         result_blob: str = "",
+        files: Mapping[str, str] | None = None,
         progress: bytes | None = None,
         error_status: str = "",
         error_message: str = "",
@@ -109,7 +110,15 @@ class MemoryJobs:
         changes: dict[str, Any] = {"error_status": error_status, "error_message": error_message}
         changes |= {"state": state, "end_time": now, "sequence": sequence, "result_blob": result_blob}
         changes |= {} if progress is None else {"progress": progress}
+        changes |= {"files": dict(files or {})}
         return self._change(job_id, (JobState.queued, JobState.running), checkpoint_blob="", **changes)
+
+    def file(self, client: str, sha256: str) -> tuple[str, str] | None:
+        for job in self.records.values():
+            for name, found in job.files.items():
+                if (job.client, found) == (client, sha256):
+                    return job.job_id, name
+        return None
 
     def delete(self, job_id: str, client: str) -> bool:
         with self._lock:
@@ -137,7 +146,9 @@ class MemoryJobs:
 
     def blobs(self) -> set[str]:
         names = {
-            name for job in self.records.values() for name in (job.spec_blob, job.checkpoint_blob, job.result_blob)
+            name
+            for job in self.records.values()
+            for name in (job.spec_blob, job.checkpoint_blob, job.result_blob, *job.artifacts, *job.files.values())
         }
         return names - {""}
 
@@ -178,11 +189,18 @@ class MemoryBlobs:
         return sum(map(len, self.contents.values()))
 
 
+class NoUploads:
+    """Nobody has uploaded anything; tests that do so take the real store."""
+
+    def get(self, client: str, sha256: str) -> None:
+        return None
+
+
 class MemoryStore:
     """Jobs and blobs; outlives the servers that use it."""
 
     def __init__(self) -> None:
-        self.jobs, self.blobs = MemoryJobs(), MemoryBlobs()
+        self.jobs, self.blobs, self.uploads = MemoryJobs(), MemoryBlobs(), NoUploads()
         self.closed = 0
 
     def close(self) -> None:

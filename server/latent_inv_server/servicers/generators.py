@@ -11,8 +11,10 @@ from latent_inv.errors import InputError
 from latent_inv.spec import DescribeSpec
 from latent_inv.v1 import generator_service_pb2 as generators
 from latent_inv.v1 import generator_service_pb2_grpc as generators_grpc
+from latent_inv_server.artifacts import Artifacts
 from latent_inv_server.config import ServerConfig
 from latent_inv_server.dispatcher import Dispatcher
+from latent_inv_server.door.identity import caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -20,8 +22,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
     """Generators."""
 
-    def __init__(self, dispatcher: Dispatcher, config: ServerConfig) -> None:
-        self._dispatcher, self._config = dispatcher, config
+    def __init__(self, dispatcher: Dispatcher, artifacts: Artifacts, config: ServerConfig) -> None:
+        self._dispatcher, self._artifacts, self._config = dispatcher, artifacts, config
 
     async def ListGenerators(
         self, request: generators.ListGeneratorsRequest, context: Context
@@ -42,8 +44,8 @@ class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
         return await self._dispatcher.in_thread(lambda: convert.sampled_to(sampled))
 
     async def Encode(self, request: generators.EncodeRequest, context: Context) -> generators.EncodeResponse:
-        limits = self._config.image_limits
-        spec = await self._dispatcher.in_thread(lambda: convert.encode_spec(request, limits))
+        limits, contents = self._config.image_limits, self._artifacts.contents(caller().name)
+        spec = await self._dispatcher.in_thread(lambda: convert.encode_spec(request, limits, contents))
         encoded = await self._dispatcher.ask(spec)
         return await self._dispatcher.in_thread(lambda: convert.encoded_to(encoded))
 

@@ -14,14 +14,12 @@ from latent_inv.v1 import job_service_pb2_grpc as wire_grpc
 from latent_inv_server.admission import check_id, check_labels
 from latent_inv_server.dispatcher import Dispatcher
 from latent_inv_server.jobs import Jobs
+from latent_inv_server.pages import page_size
 from latent_inv_server.store.records import JobRecord
 from latent_inv_server.views import job_message, read_page_token, read_states, write_page_token
 from latent_inv_server.watching import ToldEnd, ToldPreview, ToldProgress
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-MAX_PAGE = 1000
-DEFAULT_PAGE = 50
 
 
 class JobServicer(wire_grpc.JobServiceServicer):
@@ -39,9 +37,7 @@ class JobServicer(wire_grpc.JobServiceServicer):
         return wire.GetJobResponse(job=await self._whole(await self._jobs.get(request.job_id)))
 
     async def ListJobs(self, request: wire.ListJobsRequest, context: Context) -> wire.ListJobsResponse:
-        size = request.page_size or DEFAULT_PAGE
-        if not 1 <= size <= MAX_PAGE:
-            raise InputError(f"must be from 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}, found {size}", field="page_size")
+        size = page_size(request.page_size)
         states, labels = read_states(request.states), check_labels(request.labels)
         after = read_page_token(request.page_token, states, labels)
         # One more than is asked for tells whether there is another page.

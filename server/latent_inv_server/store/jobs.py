@@ -18,7 +18,7 @@ from latent_inv.errors import AlreadyExistsError, NotFoundError, SpecError, Stat
 
 from .database import Database
 from .records import JobRecord, JobState
-from .schema import JOB_FILES, JOBS, LABELS, UPLOADS
+from .schema import JOB_FILES, JOBS, LABELS, RESULT_FILES, UPLOADS
 
 UNFINISHED = tuple(state.value for state in JobState if not state.over)
 OVER = tuple(state.value for state in JobState if state.over)
@@ -126,6 +126,7 @@ class SqlJobStore:
         *,
         sequence: int,
         result_blob: str = "",
+        files: Mapping[str, str] | None = None,
         progress: bytes | None = None,
         error_status: str = "",
         error_message: str = "",
@@ -139,12 +140,25 @@ class SqlJobStore:
             "sequence": sequence,  # of the end itself: numbers that were reserved and not told are given back
             "checkpoint_blob": "",
             "result_blob": result_blob,
+            "files": json.dumps(dict(files or {})),
             "error_status": error_status,
             "error_message": _plain(error_message),  # it may quote anything
         }
         if progress is not None:
             values["progress"] = progress
-        return self._change(sa.update(JOBS).where(_unfinished(job_id)).values(values)) == 1
+        with self._database.write() as connection:
+            if connection.execute(sa.update(JOBS).where(_unfinished(job_id)).values(values)).rowcount != 1:
+                return False
+            _insert_files(connection, job_id, files or {})
+        return True
+
+    def file(self, client: str, sha256: str) -> tuple[str, str] | None:
+        """See `records.JobStore.file`."""
+        query = sa.select(RESULT_FILES.c.job_id, RESULT_FILES.c.name).join(JOBS, JOBS.c.job_id == RESULT_FILES.c.job_id)
+        query = query.where(RESULT_FILES.c.sha256 == _plain(sha256), JOBS.c.client == client)
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(JOBS.c.create_time, RESULT_FILES.c.name).limit(1)).first()
+        return None if row is None else (row[0], row[1])
 
     def delete(self, job_id: str, client: str) -> bool:
         """See `records.JobStore.delete`."""
@@ -176,7 +190,8 @@ class SqlJobStore:
 
     def blobs(self) -> set[str]:
         """See `records.JobStore.blobs`."""
-        columns = (JOBS.c.spec_blob, JOBS.c.checkpoint_blob, JOBS.c.result_blob, JOB_FILES.c.sha256)
+        own = (JOBS.c.spec_blob, JOBS.c.checkpoint_blob, JOBS.c.result_blob)
+        columns = (*own, JOB_FILES.c.sha256, RESULT_FILES.c.sha256)
         uploads = sa.select(UPLOADS.c.sha256).where(UPLOADS.c.complete)
         with self._database.read() as connection:
             found = connection.execute(sa.union(*(sa.select(column) for column in columns), uploads)).scalars()
@@ -206,6 +221,7 @@ def insert(connection: sa.Connection, record: JobRecord) -> None:
     values["state"] = record.state.value
     values["labels"] = json.dumps(dict(record.labels))
     values["artifacts"] = json.dumps(record.artifacts)
+    values["files"] = json.dumps(dict(record.files))
     connection.execute(sa.insert(JOBS).values(values))
     rows = [{"job_id": record.job_id, "name": name, "value": value} for name, value in record.labels.items()]
     if rows:
@@ -213,6 +229,13 @@ def insert(connection: sa.Connection, record: JobRecord) -> None:
     files = [{"job_id": record.job_id, "sha256": name} for name in dict.fromkeys(record.artifacts)]
     if files:
         connection.execute(sa.insert(JOB_FILES), files)
+    _insert_files(connection, record.job_id, record.files)
+
+
+def _insert_files(connection: sa.Connection, job_id: str, files: Mapping[str, str]) -> None:
+    rows = [{"job_id": job_id, "name": name, "sha256": sha256} for name, sha256 in files.items()]
+    if rows:
+        connection.execute(sa.insert(RESULT_FILES), rows)
 
 
 def to_record(row: Mapping[Any, Any]) -> JobRecord:
@@ -229,6 +252,7 @@ def to_record(row: Mapping[Any, Any]) -> JobRecord:
             "state": JobState(values["state"]),
             "labels": dict(json.loads(values["labels"])),
             "artifacts": tuple(json.loads(values["artifacts"])),
+            "files": dict(json.loads(values["files"])),
         }
     )
 

@@ -34,6 +34,7 @@ class JobRecord:
         summary: the wire's `JobSpec` without pictures and latents, serialized.
         spec_blob: hash of the whole `JobSpec`.
         artifacts: hashes of the client's uploaded files that it refers to.
+        files: of its result: name → hash.
         bulk: runs beside others for throughput.
         checkpoint_blob, result_blob: hashes; empty: none.
         progress: the newest wire `Progress`, serialized; empty: none.
@@ -53,6 +54,7 @@ class JobRecord:
     create_time: float
     labels: Mapping[str, str] = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
     start_time: float | None = None
     end_time: float | None = None
     checkpoint_blob: str = ""
@@ -118,11 +120,15 @@ class JobStore(Protocol):
         *,
         sequence: int,
         result_blob: str = "",
+        files: Mapping[str, str] | None = None,
         progress: bytes | None = None,
         error_status: str = "",
         error_message: str = "",
     ) -> bool:
         """End a job, once: True for the call that did it. Forgets its checkpoint."""
+
+    def file(self, client: str, sha256: str) -> tuple[str, str] | None:
+        """A file of a result of this client's, by its hash: (job_id, name); None if there is none."""
 
     def delete(self, job_id: str, client: str) -> bool:
         """Remove a job that is over; False if there is no such job of this client.

@@ -89,4 +89,5 @@ def _make_room(store: Store, wanted: int, ended_before: float) -> int:
 
 def _held(store: Store, job: JobRecord) -> int:
     # Contents that others refer to as well stay, so this may be too much; the caller looks again.
-    return sum(store.blobs.size(name) or 0 for name in {job.spec_blob, job.result_blob})
+    names = {job.spec_blob, job.result_blob, *job.artifacts, *job.files.values()}
+    return sum(store.blobs.size(name) or 0 for name in names)

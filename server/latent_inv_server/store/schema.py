@@ -38,6 +38,7 @@ JOBS = sa.Table(
     sa.Column("create_time", sa.Double, nullable=False),
     sa.Column("labels", _TEXT, nullable=False),  # JSON; what is shown. `LABELS` is what is searched
     sa.Column("artifacts", _TEXT, nullable=False),  # JSON; `JOB_FILES` is what is searched
+    sa.Column("files", _TEXT, nullable=False),  # JSON; `RESULT_FILES` is what is searched
     sa.Column("start_time", sa.Double),
     sa.Column("end_time", sa.Double),
     sa.Column("checkpoint_blob", _TEXT, nullable=False),
@@ -68,6 +69,15 @@ JOB_FILES = sa.Table(
     sa.Column("job_id", _TEXT, sa.ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("sha256", _TEXT, primary_key=True),
     sa.Index("job_files_by_hash", "sha256", "job_id"),
+)
+
+RESULT_FILES = sa.Table(
+    "result_files",
+    metadata,
+    sa.Column("job_id", _TEXT, sa.ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", _TEXT, primary_key=True),
+    sa.Column("sha256", _TEXT, nullable=False),
+    sa.Index("result_files_by_hash", "sha256", "job_id"),
 )
 
 UPLOADS = sa.Table(
@@ -108,6 +118,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             create_time {real} NOT NULL,
             labels {text} NOT NULL,
             artifacts {text} NOT NULL,
+            files {text} NOT NULL,
             start_time {real},
             end_time {real},
             checkpoint_blob {text} NOT NULL,
@@ -142,6 +153,16 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         )
         """,
         "CREATE INDEX job_files_by_hash ON job_files (sha256, job_id)",
+        """
+        CREATE TABLE result_files (
+            job_id {text} NOT NULL,
+            name {text} NOT NULL,
+            sha256 {text} NOT NULL,
+            PRIMARY KEY (job_id, name),
+            FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
+        )
+        """,
+        "CREATE INDEX result_files_by_hash ON result_files (sha256, job_id)",
         """
         CREATE TABLE uploads (
             client {text} NOT NULL,

@@ -179,10 +179,13 @@ class SqlUploads:
             return replace(found, received=self._ahead.get((client, sha256), found.received))
         return found
 
-    def page(self, client: str) -> list[Upload]:
-        """All uploads of a client, newest first."""
+    def page(self, client: str, limit: int | None = None, after: tuple[float, str] | None = None) -> list[Upload]:
+        """Uploads of a client, newest first; `after`: (create_time, sha256) of the last one of the page before."""
         query = sa.select(UPLOADS).where(UPLOADS.c.client == client)
-        return self._all(query.order_by(UPLOADS.c.create_time.desc(), UPLOADS.c.sha256))
+        if after is not None:
+            last = sa.tuple_(sa.literal(after[0], sa.Double), sa.literal(after[1], UPLOADS.c.sha256.type))
+            query = query.where(sa.tuple_(UPLOADS.c.create_time, UPLOADS.c.sha256) < last)
+        return self._all(query.order_by(UPLOADS.c.create_time.desc(), UPLOADS.c.sha256.desc()).limit(limit))
 
     def used(self, client: str) -> int:
         """Bytes that count for a client: announced sizes, finished or not."""

@@ -28,7 +28,8 @@ def test_all_of_a_record_comes_back(store: Store, reopen: Callable[[], Store]) -
     file = upload(store, "ann", b"file").sha256
     full = JobRecord(
         "a-job", "ann", "an id", "a" * 64, JobState.failed, bytes(range(256)), "b" * 64, True, 1700000000.123456,
-        labels=names, artifacts=(file,), start_time=1700000001.5, end_time=1700000002.25, checkpoint_blob="c" * 64,
+        labels=names, artifacts=(file,), files={"a.png": file, "b.png": file, "ü": "e" * 64},
+        start_time=1700000001.5, end_time=1700000002.25, checkpoint_blob="c" * 64,
         result_blob="d" * 64, progress=b"\0p", error_status="INTERNAL", error_message="why", sequence=2**40, strikes=2,
     )  # fmt: skip
     store.jobs.create(full)
@@ -374,6 +375,31 @@ def test_all_that_is_referred_to_is_named(store: Store) -> None:
     assert store.jobs.blobs() == {"1" * 64, "2" * 64, "3" * 64, file, done}
     store.jobs.delete("b", "ann")
     assert store.jobs.blobs() == {"1" * 64, "2" * 64, file, done}
+
+
+def test_the_files_of_a_result_live_as_long_as_its_job(store: Store, reopen: Callable[[], Store]) -> None:
+    files = {"one.png": "1" * 64, "two.png": "1" * 64, "latents": "2" * 64}
+    for name, client in (("a", "ann"), ("b", "bob")):
+        store.jobs.create(record(name, client=client, spec_blob=""))
+        assert store.jobs.file(client, "1" * 64) is None
+        assert store.jobs.finish(name, JobState.succeeded, 2.0, sequence=1, files=files)
+        # An end that comes second adds nothing.
+        assert not store.jobs.finish(name, JobState.failed, 3.0, sequence=2, files={"late": "3" * 64})
+    store = reopen()
+    found = store.jobs.get("a")
+    assert found is not None
+    assert found.files == files
+    assert store.jobs.file("ann", "1" * 64) == ("a", "one.png")
+    assert store.jobs.file("ann", "2" * 64) == ("a", "latents")
+    assert store.jobs.file("ann", "3" * 64) is None
+    assert store.jobs.file("eve", "1" * 64) is None
+    assert store.jobs.file("ann", "no hash \0") is None
+    assert store.jobs.blobs() == {"1" * 64, "2" * 64}
+    assert store.jobs.delete("a", "ann")
+    assert store.jobs.file("ann", "1" * 64) is None
+    assert store.jobs.file("bob", "1" * 64) == ("b", "one.png")
+    assert store.jobs.expire(9.0) == 1
+    assert store.jobs.blobs() == set()
 
 
 def test_many_threads_on_many_jobs(store: Store) -> None:
