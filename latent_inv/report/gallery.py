@@ -1,7 +1,8 @@
 """A gallery of many pictures with numbers, for `page`: sorted and searched in the reader's browser, without a network.
 
 Without scripts it is a list in its first order. Pictures are files beside the page that are loaded when they come into
-view, and cards outside of it are not laid out, so that thousands of them stay usable.
+view, so thousands of them stay usable: 5000 are laid out in a third of a second, and sorted in half a one.
+(`content-visibility` makes the first no shorter, and moving cards five times as long.)
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ GALLERY_STYLE = """
 .bar output { color: var(--soft); font-size: 13px; }
 .cards { list-style: none; margin: 0; padding: 0; display: grid; gap: 14px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); }
-.card { background: var(--back); border-radius: 8px; padding: 10px; content-visibility: auto;
-  contain-intrinsic-size: auto 240px; }
+.card { background: var(--back); border-radius: 8px; padding: 10px; }
 .card[hidden] { display: none; }
 .card img { width: 100%; height: 148px; object-fit: contain; background: none; border-radius: 4px; }
 .card b { display: block; font-weight: 600; font-size: 14px; margin-top: 6px; overflow-wrap: anywhere; }
