@@ -72,8 +72,12 @@ class Here:
     def part_done(self) -> float:
         return sum(self._parts.values())
 
+    @property
+    def _room(self) -> bool:
+        return len(self._sizes) < self._most and sum(self._sizes.values()) <= _MAX_PICTURE_BYTES
+
     def offer(self, key: str, data: bytes, sha256: str) -> bool:
-        if len(self._sizes) >= self._most or sum(self._sizes.values()) > _MAX_PICTURE_BYTES:
+        if not self._room:
             return False
         arguments: dict[str, Any] = dict(self._question.arguments)
         spec = make_spec(data, **arguments)
@@ -92,6 +96,8 @@ class Here:
         return True
 
     def poll(self, wait: bool) -> list[Ended]:
+        if not wait and self._room:
+            return []  # a step is worth more with full lanes
         ended = []
         for event in self._engine.poll():
             if isinstance(event, Progress) and event.total_steps:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latent_inv.errors import LatentInvError
 from latent_inv.images import Limits
 from latent_inv.images.load import read_file
 from latent_inv.incidents import as_typed
@@ -170,7 +169,7 @@ class Run:
         """The picture, unless it is finished already, or cannot be read."""
         try:
             data = read_file(self._files.folder / path, Limits())
-        except LatentInvError as error:
+        except Exception as error:
             self._fail(path, _sentence(error, "reading a picture"))
             return None
         sha256 = hashlib.sha256(data).hexdigest()
