@@ -136,5 +136,6 @@ def _stem(path: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A name as it can be printed: without what is no UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """A name as it can be printed, without what is no UTF-8 or would command a terminal."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(character if character.isprintable() else "?" for character in whole)

@@ -74,7 +74,7 @@ def batch(
         with ExitStack() as stack:
             more: dict[str, Any] = {"client": stack.enter_context(server.client())} if server else here
             stop = stack.enter_context(stop_on_interrupt(signal.SIGTERM))
-            told = _Told(quiet)
+            told = Bar(quiet)
             try:
                 with bars(quiet or not errors.is_terminal, "counts", "left") as (tell, on_load):
                     told.tell = tell
@@ -101,7 +101,7 @@ def batch(
         raise typer.Exit(130 if summary.stopped else 1 if summary.failed else 0)
 
 
-class _Told:
+class Bar:
     """The bar: how many are done, failed and left, and how long the rest may take."""
 
     def __init__(self, quiet: bool) -> None:

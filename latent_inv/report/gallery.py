@@ -54,7 +54,7 @@ for (const box of document.querySelectorAll('.gallery')) {
     const words = search.value.toLowerCase().split(/\\s+/).filter(Boolean);
     let count = 0;
     for (const card of cards) {
-      const fits = words.every(word => (card.text + ' ' + card.dataset.kind).includes(word));
+      const fits = words.every(word => card.text.includes(word) || card.dataset.kind === word);
       card.hidden = !fits;
       count += fits;
     }
@@ -87,7 +87,7 @@ class Card:
         title: a name.
         image: path relative to the page; empty: none. alt: what it shows. link: what a click opens; empty: nothing.
         lines: below the title. warn: a line in the colour of what went wrong.
-        kind: a word that the search finds too.
+        kind: a word that the search finds too, as a whole.
         numbers: key → number to sort by; what is missing comes last.
     """
 

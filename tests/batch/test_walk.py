@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latent_inv.batch.walk import Found, name_results, walk
+from latent_inv.batch.walk import Found, name_results, shown, walk
 from latent_inv.errors import InputError
 from tests.batch.folders import FAULTY, PICTURES, SKIPPED, awkward_folder, picture
 
@@ -133,6 +133,13 @@ def test_no_folder_is_an_error(tmp_path: Path, name: str, said: str) -> None:
         walk(tmp_path / name)
     assert caught.value.field == "folder"
     assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"), [("ü 猫.png", "ü 猫.png"), ("\udcff.png", "?.png"), ("a\x1b[31m\n.png", "a?[31m?.png")]
+)
+def test_names_can_be_printed(name: str, printed: str) -> None:
+    assert shown(name) == printed
 
 
 def test_results_are_called_like_their_pictures() -> None:
