@@ -18,13 +18,13 @@ from latent_inv.result import Finished, JobResult, Progress
 from latent_inv.solve import make_spec
 
 from .question import Question
-from .workplace import Ended
+from .workplace import Ended, Workplace
 
 #: pictures as they were read wait for the end of their jobs; so many bytes of them at once
 _MAX_PICTURE_BYTES = 512 * 2**20
 
 
-class Here:
+class Here(Workplace):
     """An engine in the calling thread, at work in `poll`. See `Workplace`.
 
     With a budget of seconds the pictures are done one after the other, as each is to have its time for itself.

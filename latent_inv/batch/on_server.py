@@ -24,7 +24,7 @@ from latent_inv.errors import (
 )
 
 from .question import Question
-from .workplace import Ended, WorkplaceGoneError
+from .workplace import Ended, Workplace, WorkplaceGoneError
 
 if TYPE_CHECKING:
     from latent_inv.client import Client, Job
@@ -45,7 +45,7 @@ _FATAL = (LoginError, UnsupportedError, AssetError)
 _AWAY = (UnavailableError, DeadlineError)
 
 
-class OnServer:
+class OnServer(Workplace):
     """Jobs on a server. See `Workplace`.
 
     A job's request_id is made from the picture's content and the settings, so that a call that is made again, by this

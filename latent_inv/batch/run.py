@@ -103,6 +103,7 @@ class Run:
         self.failures: list[tuple[str, str]] = []
         self._held: _Picture | None = None
         self._taken: dict[str, str] = {}
+        self._ended = 0
         self._began = self._page_at = time.monotonic()
 
     def go(self) -> None:
@@ -193,7 +194,9 @@ class Run:
         sha256 = self._taken.pop(ended.key)
         if ended.lost:
             self._coming.appendleft(ended.key)
-        elif ended.result is None:
+            return
+        self._ended += 1
+        if ended.result is None:
             self._fail(ended.key, _sentence(ended.error, "a job") if ended.error else "there is no result", sha256)
         else:
             self._keep(ended.key, ended.result, sha256)
@@ -242,10 +245,12 @@ class Run:
     def _report(self) -> None:
         tally = self.tally
         tally.part_done = self._workplace.part_done
-        made = tally.done + tally.failed + tally.part_done
-        elapsed = time.monotonic() - self._began
-        known = tally.left and tally.done + tally.part_done > 0
-        tally.seconds_left = max(0.0, tally.left - tally.part_done) * elapsed / made if known else None
+        # What failed before it was taken took no time, and says nothing about the others.
+        worked = self._ended + tally.part_done
+        tally.seconds_left = None
+        if worked and tally.left:
+            each = (time.monotonic() - self._began) / worked
+            tally.seconds_left = max(0.0, tally.left - tally.part_done) * each
         self._tell(tally)
 
 

@@ -25,11 +25,13 @@ class Ended:
 
 
 class Workplace(Protocol):
-    """Implemented by `Here`, an engine in this process, and by `OnServer`."""
+    """Implemented by `Here`, an engine in this process, and by `OnServer`.
 
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of the generator's weights there."""
+    Attributes:
+        weights_sha256: of the generator there.
+    """
+
+    weights_sha256: str
 
     @property
     def busy(self) -> bool:

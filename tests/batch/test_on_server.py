@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Server:
     """A server in a thread, which can be stopped and started anew on the same port and store."""
 
-    def __init__(self, engine: FakeEngine | None = None, **settings: Any) -> None:
+    def __init__(self, engine: Any = None, **settings: Any) -> None:
         self.store, self.settings = MemoryStore(), {"port": 0, "grace_seconds": 0, **settings}
         self.engine = engine or FakeEngine()
         self.application: Application
