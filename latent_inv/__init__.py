@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch import invert_folder as invert_folder
     from .errors import LatentInvError as LatentInvError
     from .result import JobResult as JobResult
     from .result import Outcome as Outcome
@@ -53,6 +54,7 @@ _HOMES = {
     "decode": "solve",
     "encode": "solve",
     "invert": "solve",
+    "invert_folder": "batch",
     "list_generators": "solve",
     "sample": "solve",
     **dict.fromkeys(_SETTINGS, "spec"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .batch import batch
 from .invert import invert
 from .jobs import jobs
 from .looks import decode, generators, sample
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(invert)
+app.command()(batch)
 app.command()(decode)
 app.command()(sample)
 app.command()(generators)

@@ -4,65 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .asking import LOSS_HELP as LOSS_HELP
+from .asking import SOLVER_HELP as SOLVER_HELP
+from .asking import START_HELP as START_HELP
+from .asking import Asked, asks
 from .connection import Server, on_server
 from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt
 
 if TYPE_CHECKING:
     from latent_inv.result import JobResult
 
-# Written out, since the tables would cost `--help` a fifth of its time; a test compares them.
-START_HELP = "One of auto, encoder, best_of, halving, seeds, prior_mean, as NAME or NAME:KEY=VALUE,…"
-SOLVER_HELP = (
-    "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
-    "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
-)
-LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.5 and perceptual."
-
 
 @on_server
+@asks
 def invert(
     image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the result. Default: out/NAME-OF-IMAGE.")
     ] = None,
-    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "faces",
-    space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
-    crop: Annotated[
-        str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")
-    ] = "",
-    weight: Annotated[
-        Path | None, typer.Option(help="Grey picture of the same size: white pixels count, black ones do not.")
-    ] = None,
-    start_from: Annotated[
-        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, npz, npy or pt).")
-    ] = None,
-    start: Annotated[str, typer.Option(help=START_HELP)] = "",
-    encoder: Annotated[
-        Path | None, typer.Option(help="File of `latent-inv train-encoder`, in place of the generator's own.")
-    ] = None,
-    loss: Annotated[list[str] | None, typer.Option(help=LOSS_HELP)] = None,
-    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "auto",
-    perceptual: Annotated[
-        str, typer.Option(help="stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg or lpips-squeeze.")
-    ] = "stlpips-alex",
-    steps: Annotated[
-        int | None, typer.Option(help="Most steps. Default: what suits the solver, or no limit with --seconds.")
-    ] = None,
-    seconds: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
-    target_lpips: Annotated[float | None, typer.Option(help="Stop at or below this perceptual distance.")] = None,
-    target_psnr: Annotated[float | None, typer.Option(help="Stop at or above this PSNR in dB.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after so many steps without improvement.")] = None,
-    seed: Annotated[int, typer.Option(help="All randomness comes from this number.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    lane_width: Annotated[
-        int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")
-    ] = 0,
+    asked: Asked = Asked(),
     server: Server = Server(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and estimate it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json on standard output.")] = False,
@@ -79,36 +43,9 @@ def invert(
     latent-inv invert photo.jpg --loss pixel:kind=l1 --loss perceptual --loss latent_prior:weight=0.01
     """
     with reporting_errors():
-        from latent_inv import spec as specs
-
-        from .components import parse, parse_crop
-
-        chosen: dict[str, Any] = {
-            "generator": generator,
-            "space": space,
-            "crop": parse_crop(crop) if crop else None,
-            "weight": weight,
-            "start": start_from,
-            "perceptual": perceptual,
-            "losses": tuple(parse(text, specs.LOSSES, "loss") for text in loss) if loss else specs.JobSpec.losses,
-            "solver": parse(solver, specs.SOLVERS, "solver"),
-            "initialiser": parse(start, specs.INITIALISERS, "start") if start else None,
-            "budget": specs.Budget(
-                steps=steps,
-                seconds=seconds,
-                target_lpips=target_lpips,
-                target_psnr_db=target_psnr,
-                patience=patience,
-            ),
-            "seed": seed,
-            "dtype": dtype,
-            "lane_width": lane_width,
-        }
-        here: dict[str, Any] = {"device": device, "threads": threads, "encoder": encoder}
+        chosen, here = asked.settings(), asked.local()
         if server:
-            check_local_only(
-                device=device != "auto", threads=threads is not None, encoder=encoder is not None, dry_run=dry_run
-            )
+            asked.check_for_server(dry_run=dry_run)
         if dry_run:
             from latent_inv.plan import plan
 
@@ -131,19 +68,6 @@ def invert(
         elif not quiet:
             show(result, folder)
         raise typer.Exit(exit_code(result))
-
-
-def check_local_only(**given: bool) -> None:
-    """Refuse options that a server would not hear of.
-
-    Raises:
-        SpecError: one was given together with --server.
-    """
-    from latent_inv.errors import SpecError
-
-    for name, is_given in given.items():
-        if is_given:
-            raise SpecError("is for work in this process; leave it out with --server", field=name)
 
 
 def check_folder(folder: Path) -> None:

@@ -80,8 +80,8 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks for a stop, so that the best so far is kept; a second one ends at once."""
+def stop_on_interrupt(*others: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks for a stop, so that the best so far is kept; a second one ends at once. So do `others`."""
     asked = False
 
     def ask(_signal: int, _frame: object) -> None:
@@ -90,11 +90,12 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {each: signal.signal(each, ask) for each in (signal.SIGINT, *others)}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager

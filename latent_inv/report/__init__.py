@@ -21,12 +21,15 @@ from .comparison import comparison_image
 from .curves import curves, figure_png, history_figure
 from .files import write_json
 from .folder import write_result
+from .gallery import Card, Gallery
 from .page import Code, Image, Lines, Section, Table, Text, Tiles, data_uri, page
 from .sheet import grid
 from .views import result_html, show_result
 
 __all__ = [
+    "Card",
     "Code",
+    "Gallery",
     "Image",
     "Lines",
     "Tiles",

@@ -1,14 +1,16 @@
-"""A self-contained HTML page: no script, nothing from a network, every text escaped."""
+"""A self-contained HTML page: nothing from a network, every text escaped, no script but the one of a gallery."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
-from urllib.parse import quote, urlsplit
 
+from .gallery import GALLERY_SCRIPT, GALLERY_STYLE, Gallery, gallery_html
+from .markup import html_text as _text
+from .markup import link_address as _address
 from .style import STYLE
 
 # What the page may load: pictures in it or beside it, and its own style; a text that slipped through could do nothing.
@@ -71,7 +73,7 @@ class Image:
     pixelated: bool = False
 
 
-Block = Text | Lines | Code | Table | Tiles | Image
+Block = Text | Lines | Code | Table | Tiles | Image | Gallery
 
 
 @dataclass(frozen=True)
@@ -96,30 +98,23 @@ def page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer:
     sub = f'<p class="sub">{_text(subtitle)}</p>\n' if subtitle else ""
     end = f"<footer>{_text(footer)}</footer>\n" if footer else ""
     body = "".join(_section(section) for section in sections)
+    policy, style, script = _POLICY, STYLE, ""
+    if any(isinstance(block, Gallery) for section in sections for block in section.blocks):
+        digest = base64.b64encode(hashlib.sha256(GALLERY_SCRIPT.encode()).digest()).decode()
+        policy, style = f"{_POLICY}; script-src 'sha256-{digest}'", STYLE + GALLERY_STYLE
+        script = f"<script>{GALLERY_SCRIPT}</script>\n"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{_text(title)}</h1>\n{sub}{body}{end}</main>\n</body>\n</html>\n"
+        f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{_text(title)}</h1>\n{sub}{body}{end}</main>\n{script}</body>\n</html>\n"
     )
 
 
 def data_uri(png: bytes) -> str:
     """The address of a PNG that is its own content."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _text(text: object) -> str:
-    # Control characters have no place in HTML, lone surrogates none in UTF-8.
-    whole = str(text).encode("utf-8", "replace").decode("utf-8")
-    return escape("".join(character for character in whole if character in "\n\t" or ord(character) >= 32))
-
-
-def _address(path: str) -> str:
-    """A relative path as a link; anything that names a scheme or a host is refused as a link to nothing."""
-    parts = urlsplit(path)
-    return "#" if parts.scheme or parts.netloc or path.startswith("//") else quote(path)
 
 
 def _section(section: Section) -> str:
@@ -141,6 +136,8 @@ def block_html(block: Block) -> str:
         return f'<div class="tiles">{"".join(tiles)}</div>\n'
     if isinstance(block, Image):
         return _image(block)
+    if isinstance(block, Gallery):
+        return gallery_html(block)
     return _table(block)
 
 

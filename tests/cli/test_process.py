@@ -29,7 +29,8 @@ print("LOADED", code, heavy)
 
 
 @pytest.mark.parametrize(
-    "command", ["", "invert", "decode", "sample", "generators", "serve", "tokens", "jobs", "jobs create", "jobs watch"]
+    "command",
+    ["", "invert", "batch", "decode", "sample", "generators", "serve", "tokens", "jobs", "jobs create", "jobs watch"],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     arguments = [*command.split(), "--help"]
