@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -93,6 +94,8 @@ class FakeEngine:
     def __init__(self, error: Exception | None = None, pause: float = 0.001) -> None:
         self.error: Any = error
         self.alive = True
+        self.started: Future[None] = Future()
+        self.started.set_result(None)
         self.gate = threading.Event()
         self.pause = pause
         self.submitted: list[Spec] = []

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -369,3 +371,10 @@ def test_many_callers_at_once(pair: Fleet) -> None:
     pair.submit("all", DescribeSpec())
     assert ends_of(pair, "all")["all"].error is None
     assert not pair._homes
+
+
+def test_the_gateway_loads_no_torch() -> None:
+    code = "import sys, latent_inv_server.main, latent_inv_server.fleet; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "False"

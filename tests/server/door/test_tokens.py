@@ -284,7 +284,7 @@ def test_sighup_reads_it_again(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(door_module, "_LOOK_SECONDS", 3600)
-    monkeypatch.setattr("latent_inv_server.main.ProcessEngine", lambda *_: FakeEngine())
+    monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: FakeEngine())
     add_client(path, "alice")
 
     async def scenario() -> None:
