@@ -9,7 +9,6 @@ from typing import Any
 
 from latent_inv.device import DTYPES, place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.starts import warm_up
 from latent_inv.errors import LimitError, unknown_name
 from latent_inv.generators import GENERATORS
 from latent_inv.generators.base import LoadProgress
@@ -59,7 +58,6 @@ class Here(Workplace):
         self.weights_sha256 = kind.weights_sha256
         self._question = question
         self._timed = spec.budget.seconds is not None
-        self._warm = not self._timed
         self._most = 1 if self._timed else in_flight or 2 * placement.lane_width
         self._sizes: dict[str, int] = {}
         self._parts: dict[str, float] = {}
@@ -83,9 +81,6 @@ class Here(Workplace):
         spec = make_spec(data, **arguments)
         if self._timed:  # alone in its lane, a wider one would only be slower
             spec = dataclasses.replace(spec, priority="interactive")
-        if not self._warm:
-            warm_up(spec, self._engine.catalogue)
-            self._warm = True
         try:
             self._engine.submit(key, spec)
         except LimitError as error:

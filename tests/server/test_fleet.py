@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -223,16 +225,18 @@ def test_a_worker_without_room_is_passed_over(pair: Fleet) -> None:
     pair.cancel("load 0")
     ends_of(pair, "load 0")
     home = pair._homes["load 1"]
-    pair.submit("small", job("slow", budget=LONG))  # where there is less to do
-    assert pair._homes["small"] is not home
+    events_until(pair, lambda events: len(events) > 5)
+    for name in ("small", "too"):
+        pair.submit(name, job("slow", budget=LONG))  # of equally many jobs, those with fewer rows count
+        assert pair._homes[name] is not home
     pair.submit("again", large())
-    assert pair._homes["again"] is not home
+    assert pair._homes["again"] is not home, "the other has fewer jobs, and no room"
     with pytest.raises(LimitError) as caught:
         pair.submit("huge", job("toy", picture=make_picture(1024, 1024), initialiser=Seeds(count=64)))
     assert caught.value.retry_after is None
-    for name in ("load 1", "small", "again"):
+    for name in ("load 1", "small", "too", "again"):
         pair.cancel(name)
-    ends_of(pair, "load 1", "small", "again")
+    ends_of(pair, "load 1", "small", "too", "again")
 
 
 def test_one_device_goes_on_without_the_other(pair: Fleet) -> None:
@@ -369,3 +373,10 @@ def test_many_callers_at_once(pair: Fleet) -> None:
     pair.submit("all", DescribeSpec())
     assert ends_of(pair, "all")["all"].error is None
     assert not pair._homes
+
+
+def test_the_gateway_loads_no_torch() -> None:
+    code = "import sys, latent_inv_server.main, latent_inv_server.fleet; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "False"
