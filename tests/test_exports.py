@@ -87,8 +87,12 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
             for item in node.body:
                 if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     public = not item.name.startswith("_")
-                    setter = any(isinstance(mark, ast.Attribute) for mark in item.decorator_list)
-                    if public and not setter and not ast.get_docstring(item):
+                    # A setter, or the types alone of what is documented once.
+                    told = any(
+                        isinstance(mark, ast.Attribute) or (isinstance(mark, ast.Name) and mark.id == "overload")
+                        for mark in item.decorator_list
+                    )
+                    if public and not told and not ast.get_docstring(item):
                         yield f"{node.name}.{item.name}"
 
 

@@ -18,6 +18,7 @@ from latent_inv.errors import InternalError, LimitError, LoginError, SpecError, 
 from latent_inv.result import Event, Finished
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
+from latent_inv_server.store.folder import open_store
 from latent_inv_server.testing import running_server
 from tests.batch.folders import (
     FAULTY,
@@ -44,8 +45,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Server:
     """A server in a thread, which can be stopped and started anew on the same port and store."""
 
-    def __init__(self, engine: Any = None, **settings: Any) -> None:
-        self.store, self.settings = MemoryStore(), {"port": 0, "grace_seconds": 0, **settings}
+    def __init__(self, engine: Any = None, store: Any = None, **settings: Any) -> None:
+        self.store, self.settings = store or MemoryStore(), {"port": 0, "grace_seconds": 0, **settings}
         self.engine = engine or FakeEngine()
         self.application: Application
         self._thread: threading.Thread | None = None
@@ -305,13 +306,25 @@ def test_a_job_that_is_removed_again_and_again(tmp_path: Path) -> None:
         server.engine.lose()
 
 
-def test_a_picture_that_is_too_large_to_be_sent(tmp_path: Path) -> None:
+def test_pictures_too_large_for_a_message_are_uploaded(tmp_path: Path) -> None:
     folder, out = pictures(tmp_path, 2), tmp_path / "out"
-    (folder / "large.bmp").write_bytes(picture(kind="BMP", side=256))
-    with Server() as server, Client(server.address, max_message_bytes=2**16) as client:
+    (folder / "large.bmp").write_bytes(picture(kind="BMP") + bytes(2**21))
+    with Server(store=open_store(None)) as server, Client(server.address, max_message_bytes=2**20) as client:
+        summary = invert_folder(folder, out, client=client, generator="steps", steps=2)
+        assert [upload.size for upload in client.artifacts.list()] == [(folder / "large.bmp").stat().st_size]
+    assert counts(summary) == (3, 0, 0, 0, 0)
+
+
+def test_one_that_the_server_has_no_place_for_stops_no_other(tmp_path: Path) -> None:
+    folder, out = pictures(tmp_path, 2), tmp_path / "out"
+    (folder / "large.bmp").write_bytes(picture(kind="BMP") + bytes(2**21))
+    with (
+        Server(store=open_store(None), max_upload_mb=1) as server,
+        Client(server.address, max_message_bytes=2**20) as client,
+    ):
         summary = invert_folder(folder, out, client=client, generator="steps", steps=2)
     assert counts(summary) == (2, 1, 0, 0, 0)
-    assert "can be sent" in rows(out)["large.bmp"]["reason"]
+    assert "1048576" in rows(out)["large.bmp"]["reason"]
 
 
 def test_a_login_that_is_lost_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from latent_inv.engine.remote import ThreadEngine
 from tests.batch.folders import awkward_folder, pictures
 from tests.batch.test_on_server import Server
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(*arguments: str, folder: Path) -> str:
@@ -52,12 +52,14 @@ def test_the_call_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_every_example_is_in_the_list_and_run() -> None:
-    text, own = (EXAMPLES / "README.md").read_text("utf-8"), Path(__file__).read_text("utf-8")
-    for path in EXAMPLES.iterdir():
-        if path.name != "README.md" and not path.name.startswith((".", "__")):
-            assert f"({path.name})" in text
-            if path.suffix == ".py":
-                assert path.name in own
+    text = (EXAMPLES / "README.md").read_text("utf-8")
+    tests = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    names = [path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "__"))]
+    assert "batch_over_grpc.py" in names
+    for name in names:
+        if name != "README.md":
+            assert f"({name})" in text
+            assert any(f'"{name}"' in test for test in tests)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
