@@ -86,6 +86,15 @@ def test_the_block_on_jobs(folder: Path, server: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_block_on_files(folder: Path, server: str) -> None:
+    code = next(block for block in blocks("python") if ADDRESS in block and "artifacts.upload(" in block)
+    run(code.replace(ADDRESS, server), folder)
+    pictures = [path for path in folder.glob("*.png") if path.name != "photo.png"]
+    assert len(pictures) == 2
+    assert {load(path).pixels.shape for path in pictures} == {(3, 64, 64)}
+
+
+@pytest.mark.slow
 def test_the_shell_block(folder: Path) -> None:
     (script,) = blocks("bash")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -95,7 +104,7 @@ def test_the_shell_block(folder: Path) -> None:
 
 
 def test_every_python_block_is_tested() -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert len(blocks("bash")) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .artifacts import artifacts
 from .batch import batch
 from .invert import invert
 from .jobs import jobs
@@ -30,6 +31,7 @@ app.command()(generators)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
+app.add_typer(artifacts, name="artifacts")
 app.command()(train_encoder)
 
 

@@ -13,7 +13,7 @@ from .invert import LOSS_HELP, SOLVER_HELP, START_HELP, check_folder, show
 from .shell import errors, escape, print_json, progress_bar, reporting_errors, scores
 
 if TYPE_CHECKING:
-    from latent_inv.client import Job
+    from latent_inv.client import Artifact, Client, Job
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
@@ -33,7 +33,9 @@ jobs = typer.Typer(
 @jobs.command("create")
 @always_on_server
 def create(
-    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")],
+    image: Annotated[
+        Path, typer.Argument(help="The picture: PNG, JPEG, WebP, TIFF, BMP or GIF; or sha256:HASH of an upload.")
+    ],
     server: Server = Server(),
     request_id: Annotated[
         str, typer.Option(help="Chosen by you to make retries safe: the same id and picture give the same job.")
@@ -72,7 +74,7 @@ def create(
 
         with server.client() as client:
             job = client.jobs.create(
-                image,
+                _picture(image, client),
                 generator,
                 request_id=request_id,
                 labels=_labels(label),
@@ -166,6 +168,12 @@ def delete(job_ids: JobIds, server: Server = Server()) -> None:
     with reporting_errors(), server.client() as client:
         for job_id in job_ids:
             client.jobs.delete(job_id)
+
+
+def _picture(image: Path, client: Client) -> Path | Artifact:
+    """The picture as it was named: a file, or an upload by its hash."""
+    kind, _, sha256 = str(image).partition(":")
+    return client.artifacts.get(sha256) if kind == "sha256" and not image.exists() else image
 
 
 def _labels(texts: list[str] | None) -> dict[str, str]:

@@ -112,7 +112,8 @@ class Artifacts:
         *,
         on_progress: OnBytes | None = None,
         patience: float = 60.0,
-    ) -> bytes: ...
+    ) -> bytes:
+        """Into memory."""
 
     @overload
     def download(
@@ -122,7 +123,8 @@ class Artifacts:
         *,
         on_progress: OnBytes | None = None,
         patience: float = 60.0,
-    ) -> Path: ...
+    ) -> Path:
+        """Into a file."""
 
     def download(
         self,

@@ -132,7 +132,8 @@ class AsyncArtifacts:
         *,
         on_progress: OnBytes | None = None,
         patience: float = 60.0,
-    ) -> bytes: ...
+    ) -> bytes:
+        """Into memory."""
 
     @overload
     async def download(
@@ -142,7 +143,8 @@ class AsyncArtifacts:
         *,
         on_progress: OnBytes | None = None,
         patience: float = 60.0,
-    ) -> Path: ...
+    ) -> Path:
+        """Into a file."""
 
     async def download(
         self,
