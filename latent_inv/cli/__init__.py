@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .batch import batch
+from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
 from .looks import decode, generators, sample
@@ -30,6 +31,8 @@ app.command()(generators)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
+app.command()(doctor)
+app.command()(health)
 app.command()(train_encoder)
 
 
