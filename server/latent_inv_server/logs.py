@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import structlog
 
 from .scrubbing import condensed, scrubbed
 
-#: least that is logged of libraries, whose own chatter at "info" or "debug" is nobody's concern here
-_QUIET: Mapping[str, int] = {"grpc": logging.WARNING, "asyncio": logging.WARNING, "sqlalchemy": logging.WARNING}
+#: whose lines are logged from the level that is set; those of libraries from "warning" at least, since their chatter is
+#: nobody's concern here, and may hold what must not be logged
+_OURS = ("latent_inv", "latent_inv_server")
+T = TypeVar("T")
 _FIRST = ("timestamp", "level", "logger", "event")
 
 _current: ContextVar[dict[str, str] | None] = ContextVar("log_scope", default=None)
@@ -37,6 +39,12 @@ def scope(**about: str) -> Iterator[None]:
         yield
     finally:
         _current.reset(before)
+
+
+async def in_scope(work: Awaitable[T], **about: str) -> T:
+    """Work that becomes a task: its lines are about this, whatever call or other work it was begun in."""
+    open_scope(**about)
+    return await work
 
 
 def open_scope(**about: str) -> Mapping[str, str]:
@@ -77,21 +85,20 @@ def logging_to(stream: IO[str] | None = None, form: str = "text", level: str = "
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(_formatter(form))
     root = logging.getLogger()
-    before, hook = root.level, threading.excepthook
-    levels = {name: logging.getLogger(name).level for name in _QUIET}
+    loggers = [root, *map(logging.getLogger, _OURS)]
+    before, hook = [each.level for each in loggers], threading.excepthook
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
+    least = int(getattr(logging, level.upper()))
+    for each in loggers:
+        each.setLevel(max(least, logging.WARNING) if each is root else least)
     # Else Python would print a trace with paths.
     threading.excepthook = _log_thread
     try:
         yield
     finally:
         threading.excepthook = hook
-        for name, old in levels.items():
-            logging.getLogger(name).setLevel(old)
-        root.setLevel(before)
+        for each, old in zip(loggers, before, strict=True):
+            each.setLevel(old)
         root.removeHandler(handler)
         handler.close()
 

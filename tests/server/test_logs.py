@@ -111,11 +111,21 @@ def test_the_least_that_is_logged(level: str) -> None:
     assert names == ["debug", "info", "warning", "error"][("debug", "info", "warning", "error").index(level) :]
 
 
+def test_libraries_do_not_chatter() -> None:
+    def act() -> None:
+        for name in ("debug", "info", "warning", "error"):
+            logging.getLogger("PIL").log(getattr(logging, name.upper()), name)
+
+    assert [line["event"] for line in lines(act, "debug")] == ["warning", "error"]
+    assert [line["event"] for line in lines(act, "error")] == ["error"]
+
+
 def test_afterwards_logging_is_as_it_was() -> None:
     root, hook = logging.getLogger(), threading.excepthook
-    before = (list(root.handlers), root.level, logging.getLogger("asyncio").level)
+    ours = logging.getLogger("latent_inv")
+    before = (list(root.handlers), root.level, ours.level)
     lines(lambda: logger.info("a"), "debug")
-    assert (list(root.handlers), root.level, logging.getLogger("asyncio").level) == before
+    assert (list(root.handlers), root.level, ours.level) == before
     assert threading.excepthook is hook
 
 

@@ -20,6 +20,10 @@ CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 JOB_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600, 4 * 3600)
 
 
+#: kinds of jobs
+PRIORITIES = ("interactive", "bulk")
+
+
 class Meters:
     """Figures that others report. Safe to use from several threads."""
 
@@ -65,7 +69,12 @@ class Meters:
             buckets=JOB_SECONDS,
             registry=registry,
         )
-        self._lost = Counter("latent_inv_jobs_interrupted", "Runs that ended with their worker.", registry=registry)
+        self._interrupted = Counter(
+            "latent_inv_jobs_interrupted",
+            "Runs that ended before their jobs did, which were queued again.",
+            ["reason"],
+            registry=registry,
+        )
 
     def collect(self, collector: Collector) -> None:
         """Add figures that are read when somebody asks for them."""
@@ -104,9 +113,9 @@ class Meters:
         """A job has its first turn, `waited` seconds after it was accepted."""
         self._waits.labels(priority).observe(max(0.0, waited))
 
-    def job_interrupted(self) -> None:
-        """The worker of a running job was lost."""
-        self._lost.inc()
+    def job_interrupted(self, reason: str) -> None:
+        """The engine has a job no longer: "worker_lost", "no_worker" or "no_room"."""
+        self._interrupted.labels(reason).inc()
 
     def job_ended(self, outcome: str, seconds: float) -> None:
         """A job is over, `seconds` after its first turn; 0 if it had none."""
@@ -119,6 +128,9 @@ class Meters:
             self._calls.labels(method, "OK")
             self._received.labels(method)
             self._sent.labels(method)
+        for priority in PRIORITIES:
+            self._accepted.labels(priority)
+            self._waits.labels(priority)
 
 
 def _version() -> str:
