@@ -116,6 +116,19 @@ class AssetStore:
             )
         return self._bring(asset, cached, wheel, progress or _silent)
 
+    def look(self, name: str) -> tuple[str, Path | None]:
+        """What is on this disk of `name`; nothing is fetched.
+
+        Returns:
+            ("here" | "missing" | "damaged", the file; None if it is missing)
+        Raises:
+            SpecError: there is no such name.
+        """
+        asset = _asset(self._assets, name)
+        found = [path for path in (self._folder / asset.cache_name, _already_here(asset)) if path and path.exists()]
+        whole = [path for path in found if self._is_whole(path, asset)]
+        return ("here", whole[0]) if whole else ("damaged", found[0]) if found else ("missing", None)
+
     def _bring(self, asset: Asset, cached: Path, wheel: Path | None, progress: Progress) -> Path:
         with self._scratch() as scratch:
             part = scratch / "part"

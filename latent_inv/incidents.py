@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import traceback
 
 from latent_inv.errors import InternalError, LatentInvError, LimitError
 
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE
 )
+#: causes of an exception, and calls on the way to it, that are told
+_MAX_CAUSES, _MAX_FRAMES = 4, 12
 
 
 def as_typed(error: Exception, where: str) -> LatentInvError:
@@ -33,6 +36,37 @@ def as_typed(error: Exception, where: str) -> LatentInvError:
     except Exception:  # its text cannot be made: log its type alone
         logger.error("incident %s in %s: %s", incident, where, type(error).__name__)
     return InternalError(f"something went wrong inside; the log has it as incident {incident}")
+
+
+def condensed(error: BaseException) -> dict[str, str]:
+    """An exception as fields of a line: what it and its causes say, and where in the code it was, by modules.
+
+    Never raises, whatever the exception does when it is asked for its text. The texts may hold anything.
+    """
+    said: list[str] = []
+    cause = error
+    while len(said) < _MAX_CAUSES:
+        said.append(f"{type(cause).__name__}: {text_of(cause)}".removesuffix(": "))
+        deeper = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if deeper is None:
+            break
+        cause = deeper
+    frames = [
+        f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    # The innermost come last; a long way leaves out its middle.
+    if len(frames) > _MAX_FRAMES:
+        frames = [*frames[:2], "…", *frames[3 - _MAX_FRAMES :]]
+    return {"error": " < ".join(said), **({"where": " > ".join(frames)} if frames else {})}
+
+
+def text_of(value: object) -> str:
+    """Its text, or that there is none."""
+    try:
+        return str(value)
+    except Exception:
+        return f"(a {type(value).__name__} that has no text)"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -6,6 +6,7 @@ import typer
 
 from .artifacts import artifacts
 from .batch import batch
+from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
 from .looks import decode, generators, sample
@@ -32,6 +33,8 @@ app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
 app.add_typer(artifacts, name="artifacts")
+app.command()(doctor)
+app.command()(health)
 app.command()(train_encoder)
 
 

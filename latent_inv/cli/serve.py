@@ -38,7 +38,7 @@ def _serve(
 ) -> None:
     """Serve inversion, sampling and decoding over gRPC until stopped.
 
-    Ctrl-C or SIGTERM stops it gracefully; SIGHUP reads tokens and certificates again.
+    Ctrl-C or SIGTERM stops it gracefully, a second one at once; SIGHUP reads tokens and certificates again.
 
     Each setting is also a line of the file of --config and a variable, LATENT_INV_SERVE_PORT for --port. Flags are
     the strongest, then the environment, then the file.

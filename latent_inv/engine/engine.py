@@ -34,6 +34,7 @@ from latent_inv.spec import JobSpec, Spec
 from . import requests
 from .batch import LaneBatch, Member, read_rows
 from .checkpoint import restore
+from .durations import StepTimes
 from .footprint import Admission
 from .health import Load
 from .job import JobRun
@@ -77,7 +78,7 @@ class Engine:
         self._jobs: dict[str, JobRun] = {}
         self._durations: dict[Any, deque[float]] = {}
         self._warm: set[Any] = set()
-        self._steps = 0
+        self._times = StepTimes()
         self._requests = requests.Requests()
         self._events: list[Event] = []
 
@@ -166,7 +167,9 @@ class Engine:
         """What there is to do; safe to ask from another thread."""
         jobs, limit = len(self._jobs) + len(self._requests), self._admission.limit
         lanes, reserved = self._lanes.count, self._admission.reserved
-        return Load(jobs, len(self._lanes), lanes, self._steps, reserved, limit or 0)
+        lane_places, times = self._lanes.places, self._times
+        stepped = (times.steps, times.seconds, times.counts, times.rows, times.places)
+        return Load(jobs, len(self._lanes), lanes, lane_places, *stepped, reserved, limit or 0)
 
     def close(self) -> None:
         """Forget all jobs."""
@@ -185,7 +188,6 @@ class Engine:
         short = False
         try:
             self._advance(lane, members)
-            self._steps += 1
         except Exception as error:
             # Nothing of it is kept: its frames hold the tensors that were too many.
             short, failed = is_out_of_memory(error), as_typed(error, "a step")
@@ -226,7 +228,9 @@ class Engine:
             if step >= 0:
                 self._events += run.report(step, partial(self._lanes.owned, run))
             self._finish_if_done(run)
-        self._durations.setdefault(lane.key, deque(maxlen=_ESTIMATE_OVER)).append(self._clock() - began)
+        seconds = self._clock() - began
+        self._durations.setdefault(lane.key, deque(maxlen=_ESTIMATE_OVER)).append(seconds)
+        self._times.add(seconds, len(rows), lane.width)
 
     def _record(
         self,

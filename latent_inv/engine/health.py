@@ -17,7 +17,9 @@ class Load:
     Attributes:
         jobs: jobs and requests that are not over.
         rows: rows of jobs that are stepped; `lanes`: in so many calls a round.
-        steps: calls of a lane since the start.
+        places: rows that the lanes have room for; what is empty is computed all the same.
+        steps: calls of a lane since the start, `step_seconds`: that they took, `step_counts`: how many of them by the
+            ranges of `durations`, `row_steps` and `place_steps`: rows and places that they had.
         reserved_bytes: memory that the admitted jobs are estimated to need at most.
         memory_bytes: what these estimates may come to.
     """
@@ -25,7 +27,12 @@ class Load:
     jobs: int = 0
     rows: int = 0
     lanes: int = 0
+    places: int = 0
     steps: int = 0
+    step_seconds: float = 0.0
+    step_counts: tuple[int, ...] = ()
+    row_steps: int = 0
+    place_steps: int = 0
     reserved_bytes: int = 0
     memory_bytes: int = 0
 

@@ -29,6 +29,11 @@ class Lanes:
         """In how many lanes; safe to ask from another thread."""
         return self._scheduler.lane_count
 
+    @property
+    def places(self) -> int:
+        """How many rows these have room for; safe to ask from another thread."""
+        return self._scheduler.places
+
     def next(self) -> Lane[Member] | None:
         """The lane whose turn it is; None if there are no rows."""
         return self._scheduler.next()

@@ -20,6 +20,7 @@ from latent_inv.spec import Spec
 
 from .health import Health
 from .worker import WorkerSettings
+from .worker_log import retell
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,11 @@ class RemoteEngine:
         try:
             if not near.poll(_START_SECONDS):
                 raise EOFError  # it is ended below, and so it has
-            _, error = near.recv()
+            message = near.recv()
+            while message[0] == "log":
+                retell(message[1], self._settings.device)
+                message = near.recv()
+            _, error = message
         except (EOFError, OSError):
             error = UnavailableError("the worker ended while it was starting", retry_after=5)
         with self._lock:
@@ -251,6 +256,8 @@ class RemoteEngine:
         elif message[0] == "health":
             with self._lock:
                 self._health, self._heard = message[1], time.monotonic()
+        elif message[0] == "log":
+            retell(message[1], self._settings.device)
         elif message[0] == "work":
             self._at_work = message[1]
         else:

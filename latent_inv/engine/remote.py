@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -31,7 +33,10 @@ class ProcessEngine(RemoteEngine):
 
     def _start_worker(self, pipe: Connection) -> Worker:
         context = multiprocessing.get_context("spawn")
-        worker = context.Process(target=serve_process, args=(pipe, self._settings), name="engine", daemon=True)
+        # What would not be written here need not be sent.
+        level = logging.getLogger("latent_inv").getEffectiveLevel()
+        settings = replace(self._settings, log_level=level)
+        worker = context.Process(target=serve_process, args=(pipe, settings), name="engine", daemon=True)
         worker.start()
         pipe.close()  # so that the end of the process is the end of the pipe
         # A worker heeds no SIGTERM, by which multiprocessing would end it when this process ends without `close`.

@@ -55,6 +55,11 @@ class Scheduler(Generic[RowT]):
         """How many lanes there are; safe to ask from another thread."""
         return len(self._lanes)
 
+    @property
+    def places(self) -> int:
+        """How many rows the lanes have room for; safe to ask from another thread."""
+        return sum(lane.width for lane in list(self._lanes))
+
     def add(self, row: RowT, key: Hashable, width: int) -> None:
         """Let `row` take part from the next call on.
 

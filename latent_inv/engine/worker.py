@@ -1,8 +1,8 @@
 """The worker: an engine that takes orders from a pipe, and says twice a second how it is.
 
 Orders: ("submit", number, job_id, spec, checkpoint), ("cancel", job_id), ("checkpoint", job_id), ("close",), ("leave",)
-Messages back: ("ready", None | error), ("reply", number, None | error), ("event", event), ("health", Health),
-("work", job_ids) before others are worked on than before, ("end",)
+Messages back: ("log", line), ("ready", None | error), ("reply", number, None | error), ("event", event),
+("health", Health), ("work", job_ids) before others are worked on than before, ("end",)
 
 Three threads share the work: one reads orders, so that whoever gives them never waits for a step; the loop heeds
 them between two steps, so that a cancel takes effect within one; one tells how long ago the loop last turned,
@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from latent_inv.errors import InternalError
 from latent_inv.incidents import as_typed
@@ -30,9 +30,7 @@ from latent_inv.machine import resident_bytes
 from latent_inv.result import Finished
 
 from .health import BEAT_SECONDS, Health
-
-if TYPE_CHECKING:
-    pass
+from .worker_log import PipeHandler, log_to
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +48,7 @@ class WorkerSettings:
         device, threads, lane_width: as in `device.place`.
         memory_mb: what its jobs may take together, in MiB; None takes a share of what the device has.
         catalogue: "module:name" of the table of generators; a name, so that a new process can find it too.
+        log_level: least that a process of its own tells of what it logs.
     """
 
     device: str
@@ -57,6 +56,7 @@ class WorkerSettings:
     lane_width: int | None
     memory_mb: int | None
     catalogue: str
+    log_level: int = logging.WARNING
 
 
 def serve_process(pipe: Connection, settings: WorkerSettings) -> None:
@@ -64,17 +64,27 @@ def serve_process(pipe: Connection, settings: WorkerSettings) -> None:
     # Both reach every process of a terminal or a service; what they mean is decided where the orders come from.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    serve_pipe(pipe, settings, own_process=True)
+    # Until there are threads, nobody else uses the pipe.
+    told = log_to(pipe.send, settings.log_level)
+    serve_pipe(pipe, settings, own_process=True, told=told)
     # All is said and done. Taking down torch takes seconds, and does not bear threads that are still loading.
     logging.shutdown()
     os._exit(0)
 
 
-def serve_pipe(pipe: Connection, settings: WorkerSettings, *, own_process: bool = False) -> None:
-    """Take orders from `pipe` until told to close, or until it breaks."""
+def serve_pipe(
+    pipe: Connection, settings: WorkerSettings, *, own_process: bool = False, told: PipeHandler | None = None
+) -> None:
+    """Take orders from `pipe` until told to close, or until it breaks.
+
+    Args:
+        told: sends log lines; does so in turn with the worker's other messages.
+    """
     with pipe:
         try:
             worker = Worker(pipe, settings)
+            if told is not None:
+                told.send = worker.send
         except Exception as error:
             pipe.send(("ready", as_typed(error, "the start of the worker")))
             return
@@ -105,7 +115,7 @@ class Worker:
         self._pipe, self._sending = pipe, threading.Lock()
         self._news = threading.Event()
         self._loader = Loader(self._news.set)
-        self._intake = Intake(self._engine, self._loader, self._send, self._tell_work)
+        self._intake = Intake(self._engine, self._loader, self.send, self._tell_work)
         self._inbox: deque[tuple[Any, ...]] = deque()
         self._told: tuple[str, ...] = ()
         self._state, self._turned, self._step_seconds = "idle", time.monotonic(), 0.0
@@ -119,7 +129,7 @@ class Worker:
             threading.Thread(target=self._beat, name="engine pulse", daemon=True),
         ]
         try:
-            self._send(("ready", None))
+            self.send(("ready", None))
             for thread in threads:
                 thread.start()
             while self._turn():
@@ -131,7 +141,7 @@ class Worker:
         finally:
             self._ended.set()
             with contextlib.suppress(OSError):
-                self._send(("end",))
+                self.send(("end",))
             self._loader.close()
             self._engine.close()
             for thread in threads:
@@ -157,7 +167,7 @@ class Worker:
         for event in self._engine.poll():
             if isinstance(event, Finished):
                 self._intake.memory_is_free()
-            self._send(("event", event))
+            self.send(("event", event))
         self._step_seconds = time.monotonic() - began
         return True
 
@@ -190,7 +200,7 @@ class Worker:
                 self._news.set()
                 if message[0] == "leave":
                     # The loop may hang, and nobody waits for it any more.
-                    self._send(("end",))
+                    self.send(("end",))
         except (EOFError, OSError):
             pass
         except Exception:
@@ -203,7 +213,7 @@ class Worker:
     def _beat(self) -> None:
         while True:
             try:
-                self._send(("health", self._health()))
+                self.send(("health", self._health()))
             except OSError:
                 return
             if self._ended.wait(BEAT_SECONDS):
@@ -226,8 +236,9 @@ class Worker:
         now = tuple(sorted({*job_ids, *self._intake.loading}))
         if now != self._told:
             self._told = now
-            self._send(("work", now))
+            self.send(("work", now))
 
-    def _send(self, message: tuple[Any, ...]) -> None:
+    def send(self, message: tuple[Any, ...]) -> None:
+        """A message back; whole, whoever else sends one."""
         with self._sending:
             self._pipe.send(message)

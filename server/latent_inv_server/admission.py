@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
-from latent_inv.errors import InputError, LimitError, unknown_name
+from latent_inv.errors import InputError, LatentInvError, LimitError, unknown_name
 from latent_inv.result import GeneratorInfo
 from latent_inv.spec import JobSpec
 from latent_inv.v1 import job_pb2
@@ -114,3 +115,12 @@ def check_known(spec: JobSpec, generators: Mapping[str, GeneratorInfo]) -> None:
         raise unknown_name("generator", spec.generator, list(generators), field="generator")
     if spec.space and spec.space not in info.spaces:
         raise unknown_name("space", spec.space, list(info.spaces), field="space")
+
+
+def in_request(error: LatentInvError) -> LatentInvError:
+    """The engine names fields of the spec; whoever asked knows them as fields of a request."""
+    if not error.field:
+        return error
+    named = copy(error)  # the other one may be told elsewhere, too
+    named.field = f"spec.{error.field}"
+    return named

@@ -27,7 +27,7 @@ from latent_inv.v1 import (
 )
 
 from .artifacts import Artifacts
-from .config import ServerConfig
+from .config import MIB, ServerConfig
 from .dispatcher import Dispatcher
 from .door.door import Door
 from .faults import Faults
@@ -35,6 +35,8 @@ from .jobs import Jobs
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 from .store.records import Blobs, JobStore
 from .store.uploads import SqlUploads
+from .telemetry.collector import Sources
+from .telemetry.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ class Application:
         store: where jobs are kept; closed with the server.
         door: who may call; None makes the one that `config` describes.
         retain: removes from the store what is old, called in a thread now and then; None: nothing is removed.
+        telemetry: what it tells of itself; None: figures without traces. Closed with the server.
     Raises:
         InputError: a file that the door needs cannot be used.
     """
@@ -106,15 +109,19 @@ class Application:
         store: Store,
         door: Door | None = None,
         retain: Callable[[], object] | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.config = config
         self.door = door or Door(config)
+        self.telemetry = telemetry or Telemetry(config)
         self.dispatcher = Dispatcher(engine, config.max_requests)
         self.artifacts = Artifacts(
             store.jobs, store.uploads, store.blobs, config.image_limits, config.max_message_bytes
         )
-        self.jobs = Jobs(config, self.dispatcher, store.jobs, store.blobs, retain, self.artifacts.contents)
-        self._store = store
+        self.jobs = Jobs(
+            config, self.dispatcher, store.jobs, store.blobs, retain, self.artifacts.contents, self.telemetry.jobs
+        )
+        self._engine, self._store = engine, store
         self.port = 0
         self._health = HealthServicer()
 
@@ -126,7 +133,11 @@ class Application:
         """
         config = self.config
         server = grpc.aio.server(
-            interceptors=[Faults(config.max_message_bytes), self.door.guard],
+            interceptors=[
+                self.telemetry.calls,
+                Faults(config.max_message_bytes, self.telemetry.meters.rejected),
+                self.door.guard,
+            ],
             options=options(config),
             maximum_concurrent_rpcs=config.max_streams + _SPARE_CALLS,
         )
@@ -141,6 +152,7 @@ class Application:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         self.port = self.door.bind(server)
+        self.telemetry.start(self._sources())
         self._server = server
         self.door.start()
         self.dispatcher.start()
@@ -165,6 +177,20 @@ class Application:
         await self.dispatcher.stop()
         await asyncio.to_thread(self.artifacts.close)
         await asyncio.to_thread(self._store.close)
+        await asyncio.to_thread(self.telemetry.close)
+
+    def _sources(self) -> Sources:
+        """Where figures are read that nobody reports."""
+        store, engine = self._store, self._engine
+        return Sources(
+            waiting=lambda: self.jobs.waiting,
+            running=lambda: self.jobs.runs.running,
+            kept=lambda: {state.name: count for state, count in store.jobs.counts().items()},
+            devices=(lambda: engine.health) if hasattr(engine, "health") else None,
+            used=lambda: store.blobs.used,
+            budget=self.config.disk_budget_mb * MIB,
+            folder=getattr(store, "folder", None),
+        )
 
     async def _watch_health(self) -> None:
         """Healthy means that the worker takes orders, not that this process runs."""

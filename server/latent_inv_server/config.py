@@ -153,6 +153,9 @@ class ServerConfig(Settings):
     metrics_port: int | None = _option(
         None, "operations", "Port for Prometheus; 0 takes a free one.", low=0, high=65535, optional=True
     )
+    metrics_host: str = _option(
+        "127.0.0.1", "operations", "Address of metrics_port. There is no login and no TLS there: keep it inside."
+    )
     log_format: str = _option("text", "operations", "How log lines look.", choices=("text", "json"))
     log_level: str = _option(
         "info", "operations", "The least that is logged.", choices=("debug", "info", "warning", "error")

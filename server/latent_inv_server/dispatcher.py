@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from latent_inv.engine.seam import EngineSeam
@@ -74,7 +75,7 @@ class Dispatcher:
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run what would hold up the event loop: decoding and encoding of pictures."""
-        return await asyncio.get_running_loop().run_in_executor(self._pictures, function)
+        return await asyncio.get_running_loop().run_in_executor(self._pictures, copy_context().run, function)
 
     # ---- orders --------------------------------------------------------------------------------
 

@@ -34,17 +34,18 @@ class Faults(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     Args:
         max_message_bytes: largest answer.
+        tell: hears of every error that a call ends in.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
+    def __init__(self, max_message_bytes: int, tell: Callable[[LatentInvError], None] = lambda _: None) -> None:
+        self._max_message_bytes, self._tell = max_message_bytes, tell
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See grpc.aio.ServerInterceptor."""
         handler = await continuation(handler_call_details)
         if handler is None:  # gRPC answers UNIMPLEMENTED by itself
             return handler
-        border = _Border(handler, handler_call_details.method, self._max_message_bytes)
+        border = _Border(handler, handler_call_details.method, self._max_message_bytes, self._tell)
         wrapped = border.stream if handler.response_streaming else border.unary
         return MAKE[handler.request_streaming, handler.response_streaming](wrapped)
 
@@ -52,8 +53,10 @@ class Faults(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _Border:
     """One handler with its border; `unary` and `stream` take and give bytes."""
 
-    def __init__(self, handler: Any, method: str, max_message_bytes: int) -> None:
-        self._handler, self._method, self._limit = handler, method, max_message_bytes
+    def __init__(
+        self, handler: Any, method: str, max_message_bytes: int, tell: Callable[[LatentInvError], None]
+    ) -> None:
+        self._handler, self._method, self._limit, self._tell = handler, method, max_message_bytes, tell
         kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
         self._inner: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
 
@@ -63,7 +66,7 @@ class _Border:
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            await abort(context, as_typed(error, self._method))
+            await self._abort(context, as_typed(error, self._method))
             raise  # not reached, as `abort` raises
 
     async def stream(self, data: Any, context: Context) -> AsyncIterator[bytes]:
@@ -78,11 +81,15 @@ class _Border:
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            await abort(context, as_typed(error, self._method))
+            await self._abort(context, as_typed(error, self._method))
         finally:
             # Run the handler's own `finally` now, not when the garbage collector comes by.
             if answers is not None:
                 await answers.aclose()
+
+    async def _abort(self, context: Context, error: LatentInvError) -> None:
+        self._tell(error)
+        await abort(context, error)
 
     def _request(self, data: Any) -> Any:
         return self._read_all(data) if self._handler.request_streaming else self._read(data)
@@ -131,5 +138,6 @@ class _Writer:
 async def abort(context: Context, error: LatentInvError) -> None:
     """End the call with the status of `error`; does not return."""
     status = error_to(error)
-    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    # What was set before, the call's id, would be lost otherwise.
+    details = (*(context.trailing_metadata() or ()), ("grpc-status-details-bin", status.SerializeToString()))
     await context.abort(getattr(grpc.StatusCode, error.status), status.message, details)

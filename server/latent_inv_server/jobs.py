@@ -22,10 +22,12 @@ from .dispatcher import Dispatcher
 from .door.identity import Caller, caller
 from .keeper import Keeper
 from .live import LiveJob
+from .logs import note
 from .making import Maker
 from .queue import Queue
 from .runs import Runs
 from .store.records import Blobs, JobRecord, JobState, JobStore
+from .telemetry.jobs import JobsTold
 from .watching import Told, ToldEnd, ToldProgress
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Jobs:
     """All jobs of a server. Used on one event loop; every method answers for `door.identity.caller()`.
 
     Args:
+        told: hears what happens to jobs.
         retain: removes what is kept too long, called in a thread about once a minute; None: nothing is removed.
         contents: client → the contents of its uploads, which its jobs may name by hash.
     """
@@ -53,19 +56,25 @@ class Jobs:
         blobs: Blobs,
         retain: Callable[[], object] | None,
         contents: Callable[[str], Contents],
+        told: JobsTold,
     ) -> None:
         self._config, self._dispatcher, self._retain = config, dispatcher, retain
         self._keeper = Keeper(store, blobs)
         self._queue = Queue(self._most_running)
-        self.runs = Runs(config, dispatcher, self._keeper, self._queue)
+        self.runs = Runs(config, dispatcher, self._keeper, self._queue, told)
         self._callers: dict[str, Caller] = {}
-        self._maker = Maker(config, dispatcher, self._keeper, self._queue, self.runs, contents)
+        self._maker = Maker(config, dispatcher, self._keeper, self._queue, self.runs, contents, told)
         self._loops: list[asyncio.Task[None]] = []
 
     @property
     def unfinished(self) -> int:
         """Jobs that are queued or running."""
         return len(self.runs.live)
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """Jobs that wait for their turn, by priority. May be asked from another thread."""
+        return {"interactive": self._queue.count(False), "bulk": self._queue.count(True)}
 
     @property
     def queued(self) -> int:
@@ -130,6 +139,7 @@ class Jobs:
     # ---- looking -----------------------------------------------------------------------------------
 
     def _live(self, job_id: str) -> LiveJob | None:
+        note(job_id=job_id)
         job = self.runs.live.get(job_id)
         return job if job is not None and job.record.client == caller().name else None
 
@@ -208,6 +218,7 @@ class Jobs:
         Raises:
             NotFoundError: there is none, or it is another client's. StateError: it is not over.
         """
+        note(job_id=job_id)
         client = caller().name
         if not await self._keeper.ask(lambda: self._keeper.jobs.delete(job_id, client)):
             raise NotFoundError("there is no job with this id", field="job_id")

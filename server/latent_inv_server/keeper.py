@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TypeVar
 
@@ -41,7 +42,7 @@ class Keeper:
         Raises:
             LatentInvError: the store's own.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, function)
 
     async def insist(self, what: str, function: Callable[[], T]) -> T:
         """The same for what must be kept: tried until it works, since a full disk may have room again."""

@@ -25,9 +25,11 @@ from .door.identity import Caller, caller
 from .door.quotas import check_queued
 from .keeper import Keeper
 from .live import RESERVE, LiveJob
+from .logs import note
 from .queue import Queue
 from .runs import Runs
 from .store.records import JobRecord, JobState
+from .telemetry.jobs import JobsTold
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Maker:
 
     Args:
         contents: client → the contents of its uploads.
+        told: hears of new jobs.
     """
 
     def __init__(
@@ -53,9 +56,11 @@ class Maker:
         queue: Queue,
         runs: Runs,
         contents: Callable[[str], Contents],
+        told: JobsTold,
     ) -> None:
         self._contents = contents
         self._config, self._dispatcher, self._keeper, self._queue, self._runs = config, dispatcher, keeper, queue, runs
+        self._told = told
         self._coming: Counter[str] = Counter()
         self._making: set[asyncio.Task[Made]] = set()
         self._alone: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -120,6 +125,7 @@ class Maker:
                     if found.request_sha256 != asked.sha256:
                         text = f'"{request_id}" was used for another request; choose a new one'
                         raise AlreadyExistsError(text, field="request_id")
+                    note(job_id=found.job_id)
                     return self._runs.newest(found), False
             self._check_room(client)
             limits, contents = self._config.image_limits, self._contents(client.name)
@@ -188,7 +194,9 @@ class Maker:
             return self._keeper.jobs.create(record)
 
         record, new = await self._keeper.ask(keep)
+        note(job_id=record.job_id)
         if new:
+            self._told.accepted(record)
             logger.info("job %s: accepted", record.job_id)
             self._runs.adopt(LiveJob(record, spec, new=True))
         return self._runs.newest(record), new

@@ -42,6 +42,10 @@ class Queue:
         """How many jobs run."""
         return self._running.total()
 
+    def count(self, bulk: bool) -> int:
+        """How many jobs of a kind wait. May be asked from another thread."""
+        return sum(map(len, list(self._waiting[bulk].values())))
+
     def waiting(self, client: str) -> int:
         """How many jobs of a client wait."""
         return sum(len(clients.get(client, ())) for clients in self._waiting.values())

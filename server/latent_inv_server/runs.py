@@ -13,7 +13,6 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Coroutine
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,13 +32,16 @@ from latent_inv.result import Event, Finished, JobResult, Lost, Outcome
 from latent_inv.spec import JobSpec
 from latent_inv.v1 import job_pb2
 
+from .admission import in_request
 from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .keeper import Keeper
 from .live import LiveJob, Phase
+from .logs import in_scope
 from .outputs import result_files
 from .queue import Queue
 from .store.records import JobRecord, JobState
+from .telemetry.jobs import JobsTold
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +58,13 @@ class Runs:
 
     Args:
         queue: who is next; `config.max_jobs` of them run at once.
+        told: hears what happens to jobs.
     """
 
-    def __init__(self, config: ServerConfig, dispatcher: Dispatcher, keeper: Keeper, queue: Queue) -> None:
-        self._config, self._dispatcher, self._keeper, self._queue = config, dispatcher, keeper, queue
+    def __init__(
+        self, config: ServerConfig, dispatcher: Dispatcher, keeper: Keeper, queue: Queue, told: JobsTold
+    ) -> None:
+        self._config, self._dispatcher, self._keeper, self._queue, self._told = config, dispatcher, keeper, queue, told
         self.live: dict[str, LiveJob] = {}
         #: why jobs failed of late, with the fields of their requests; the store keeps the sentence alone
         self.errors: OrderedDict[str, LatentInvError] = OrderedDict()
@@ -81,6 +86,7 @@ class Runs:
     def adopt(self, job: LiveJob, *, first: bool = False) -> None:
         """Take over a job that is kept as queued."""
         self.live[job.job_id] = job
+        self._told.adopted(job.record)
         self._enqueue(job, first=first)
 
     def _enqueue(self, job: LiveJob, *, first: bool = False) -> None:
@@ -102,10 +108,10 @@ class Runs:
 
     def _begin(self, job: LiveJob) -> None:
         job.phase = Phase.starting
-        self._do(self._run(job))
+        self._do(job, self._run(job))
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _do(self, job: LiveJob, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(in_scope(work, job_id=job.job_id, client=job.record.client))
         self._tasks.add(task)
         task.add_done_callback(self._did)
 
@@ -158,6 +164,7 @@ class Runs:
 
     async def _submit(self, job: LiveJob, spec: JobSpec, checkpoint: bytes | None) -> None:
         job.begins()
+        self._told.runs(job.record, checkpoint is not None)
         try:
             await self._dispatcher.submit(job.job_id, spec, checkpoint, partial(self._hear, job))
         except InputError as error:
@@ -165,6 +172,7 @@ class Runs:
                 raise
             logger.warning("job %s: its checkpoint is refused, it begins anew: %s", job.job_id, error)
             job.begins()
+            self._told.runs(job.record, False)
             await self._dispatcher.submit(job.job_id, spec, None, partial(self._hear, job))
         logger.info("job %s: in the engine%s", job.job_id, "" if checkpoint is None else ", from its checkpoint")
 
@@ -174,6 +182,7 @@ class Runs:
             job.phase = Phase.waiting  # for the next start
         elif isinstance(error, UnavailableError) or (isinstance(error, LimitError) and error.retry_after is not None):
             # Full for now, or without a worker that could have seen it: nobody's fault.
+            self._told.interrupted(job.record, "no_worker" if isinstance(error, UnavailableError) else "no_room")
             self._paused_until = asyncio.get_running_loop().time() + (error.retry_after or 1.0)
             await self._again(job, strike=False)
         else:
@@ -190,13 +199,14 @@ class Runs:
             job.phase = Phase.waiting  # for the next start
         elif isinstance(event, Lost):
             logger.warning("job %s: its worker is gone", job.job_id)
+            self._told.interrupted(job.record, "worker_lost")
             job.phase = Phase.ending  # so that nothing else happens to it until it is queued again
             # A job that breaks its workers does so at one place. Others are hit by chance, and get on between.
             gets_on = job.lost() and job.record.strikes > 0
-            self._do(self._again(job, strike=event.suspect and not gets_on))
+            self._do(job, self._again(job, strike=event.suspect and not gets_on))
         elif not job.stopped:
             job.phase = Phase.ending
-            self._do(self._end(job, event))
+            self._do(job, self._end(job, event))
 
     async def _again(self, job: LiveJob, *, strike: bool) -> None:
         """Queue it anew, to go on from its checkpoint.
@@ -219,16 +229,19 @@ class Runs:
     async def _end(self, job: LiveJob, finished: Finished) -> None:
         """Keep how it ended, then tell it, then let the next one in."""
         job.phase = Phase.ending
-        error = None if finished.error is None else _in_request(as_typed(finished.error, f"job {job.job_id}"))
-        result, files = b"", {}
+        error = None if finished.error is None else in_request(as_typed(finished.error, f"job {job.job_id}"))
+        result, files, steps = b"", {}, 0
         state = JobState.cancelled if isinstance(error, CancelledError) else JobState.failed
+        outcome = state.name
         if isinstance(finished.result, JobResult):
             made = finished.result
+            outcome, steps = made.outcome.name, made.steps
             state = JobState.cancelled if made.outcome is Outcome.cancelled else JobState.succeeded
             try:
                 result = await self._dispatcher.in_thread(lambda: convert.result_to(made).SerializeToString())
                 files = await self._dispatcher.in_thread(lambda: result_files(made, job.job_id))
             except Exception as broken:
+                outcome = "failed"
                 state, error = JobState.failed, as_typed(broken, f"the result of job {job.job_id}")
         failed = error if state is JobState.failed else None
         record = await self._keeper.ended(
@@ -241,6 +254,7 @@ class Runs:
                 self.errors.popitem(last=False)
         del self.live[job.job_id]
         self._queue.leave(job.record.client)
+        self._told.ended(job.record if record is None else record, state.name, outcome, steps)
         if record is None:
             job.break_off(lambda: NotFoundError("the job was removed", field="job_id"))
         else:
@@ -264,7 +278,7 @@ class Runs:
                 self._begin(job)  # whatever it found before it was interrupted is its result
             else:
                 error = CancelledError("the job was cancelled before its first step")
-                self._do(self._end(job, Finished(job.job_id, 0, error=error)))
+                self._do(job, self._end(job, Finished(job.job_id, 0, error=error)))
 
     def cancel_if_live(self, job_id: str) -> None:
         """The same by its id."""
@@ -313,12 +327,3 @@ class Runs:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _in_request(error: LatentInvError) -> LatentInvError:
-    """The engine names fields of the spec; whoever asked knows them as fields of a request."""
-    if not error.field:
-        return error
-    named = copy(error)  # the other one may be told elsewhere, too
-    named.field = f"spec.{error.field}"
-    return named

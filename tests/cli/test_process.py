@@ -30,7 +30,21 @@ print("LOADED", code, heavy)
 
 @pytest.mark.parametrize(
     "command",
-    ["", "invert", "batch", "decode", "sample", "generators", "serve", "tokens", "jobs", "jobs create", "jobs watch"],
+    [
+        "",
+        "invert",
+        "batch",
+        "decode",
+        "sample",
+        "generators",
+        "serve",
+        "tokens",
+        "jobs",
+        "jobs create",
+        "jobs watch",
+        "doctor",
+        "health",
+    ],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     arguments = [*command.split(), "--help"]

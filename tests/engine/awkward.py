@@ -72,6 +72,15 @@ class Gated(Smooth):
         return super().load(device, dtype, progress)
 
 
+class Breaks(Smooth):
+    """Has a bug."""
+
+    name = "breaks"
+
+    def _decode(self, latents: Latents) -> Tensor:
+        raise KeyError("secret /path/to/x")
+
+
 class Hangs(Smooth):
     """Never comes back from a picture."""
 
@@ -107,5 +116,5 @@ class Greedy(Smooth):
         return super()._decode(latents)
 
 
-_ALL = (Slow, SlowToLoad, Dies, Gated, Hangs, HangsWithLock, Greedy)
+_ALL = (Slow, SlowToLoad, Dies, Gated, Breaks, Hangs, HangsWithLock, Greedy)
 TABLE: dict[str, type[Generator]] = {**TOYS, **{kind.name: kind for kind in _ALL}}

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from latent_inv.engine import worker as worker_module
+from latent_inv.engine.durations import STEP_SECONDS
 from latent_inv.engine.health import LOADING_PATIENCE, Health, Load
 from latent_inv.engine.remote import ProcessEngine, RemoteEngine, ThreadEngine
 from latent_inv.errors import (
@@ -80,7 +81,7 @@ def test_health_says_what_it_does(kind: type[RemoteEngine]) -> None:
         assert health.alive
         assert health.resident_bytes > 10_000_000
         assert (health.turn_seconds, health.waiting, health.loading) == (0, 0, ())
-        assert health.load == Load(memory_bytes=4096 * 2**20)
+        assert health.load == Load(memory_bytes=4096 * 2**20, step_counts=(0,) * (len(STEP_SECONDS) + 1))
         engine.submit("a", job("slow", budget=LONG, initialiser=Seeds(count=3)))
         engine.submit("b", job("slow", budget=LONG, lane_width=2))
         events_until(engine, lambda events: {event.job_id for event in events} == {"a", "b"})

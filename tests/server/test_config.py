@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "disk_budget_mb": (1, 2, 3),
     "grace_seconds": (1, 2.5, 3),
     "metrics_port": (1, 2, 3),
+    "metrics_host": ("::1", "10.0.0.1", "localhost"),
     "log_format": ("json", "text", "json"),
     "log_level": ("debug", "error", "warning"),
 }

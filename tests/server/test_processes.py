@@ -180,7 +180,7 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path, monkeypatch:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = ["serve", "--port", str(port), "--port-file", str(tmp_path / "port")]
+        command = ["serve", "--port", str(port), "--port-file", str(tmp_path / "port"), "--log-level", "error"]
         said = CliRunner().invoke(app, command)
     assert said.exit_code == 4
     assert said.stdout == ""
@@ -193,7 +193,8 @@ def test_a_port_that_cannot_be_told_stops_the_server(tmp_path: Path, monkeypatch
     worker = FakeEngine()
     monkeypatch.setattr("latent_inv_server.main.open_fleet", lambda _: worker)
     monkeypatch.setattr("latent_inv_server.main.write_bytes", full_disk)
-    said = CliRunner().invoke(app, ["serve", "--port", "0", "--port-file", str(tmp_path / "port")])
+    command = ["serve", "--port", "0", "--port-file", str(tmp_path / "port"), "--log-level", "error"]
+    said = CliRunner().invoke(app, command)
     assert (said.exit_code, said.stderr) == (2, "error: No space left on device\n")
     assert worker.closed
 

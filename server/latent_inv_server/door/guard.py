@@ -17,6 +17,7 @@ import grpc.aio
 
 from latent_inv.errors import LoginError
 from latent_inv_server.faults import MAKE, Context, Continuation, read_request
+from latent_inv_server.logs import note
 
 from .identity import LOCAL, Caller, Quotas, current_caller
 from .quotas import Calls
@@ -131,6 +132,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 def _counted(calls: Calls, caller: Caller) -> Iterator[None]:
     calls.enter(caller.name)
     before = current_caller.set(caller)
+    note(client=caller.name)
     try:
         yield
     finally:

@@ -1,0 +1,1 @@
+"""What a server tells of itself: figures, traces, and what was answered to whom."""
