@@ -31,6 +31,7 @@ from .config import MIB, ServerConfig
 from .dispatcher import Dispatcher
 from .door.door import Door
 from .faults import Faults
+from .fleet import Fleet
 from .jobs import Jobs
 from .servicers import ArtifactServicer, GeneratorServicer, InversionServicer, JobServicer
 from .store.records import Blobs, JobStore
@@ -186,7 +187,7 @@ class Application:
             waiting=lambda: self.jobs.waiting,
             running=lambda: self.jobs.runs.running,
             kept=lambda: {state.name: count for state, count in store.jobs.counts().items()},
-            devices=(lambda: engine.health) if hasattr(engine, "health") else None,
+            devices=(lambda: engine.health) if isinstance(engine, Fleet) else None,
             used=lambda: store.blobs.used,
             budget=self.config.disk_budget_mb * MIB,
             folder=getattr(store, "folder", None),

@@ -17,7 +17,9 @@ from typing import IO, Any, TypeVar
 
 import structlog
 
-from .scrubbing import condensed, scrubbed
+from latent_inv.incidents import condensed
+
+from .scrubbing import scrubbed
 
 #: whose lines are logged from the level that is set; those of libraries from "warning" at least, since their chatter is
 #: nobody's concern here, and may hold what must not be logged

@@ -6,13 +6,12 @@ Nobody writes those on purpose; they come in the texts of exceptions, ours and t
 from __future__ import annotations
 
 import re
-import traceback
 from typing import Any
+
+from latent_inv.incidents import text_of
 
 #: longer texts are cut
 MAX_CHARS = 2000
-_MAX_FRAMES = 12
-_MAX_CAUSES = 4
 
 _HIDDEN = "…"
 _URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.\-]*)://[^\s\"'<>]*")
@@ -36,7 +35,7 @@ def scrubbed(value: Any) -> Any:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"{len(value)} bytes"
-    text = value if isinstance(value, str) else _text(value)
+    text = value if isinstance(value, str) else text_of(value)
     # Cut before anything is looked for, so that a long text costs little; a path that is cut is still one.
     text = text[:MAX_CHARS] + _HIDDEN if len(text) > MAX_CHARS else text
     text = _TOKENS.sub(_HIDDEN, text)
@@ -53,33 +52,3 @@ def _without_folder(found: re.Match[str]) -> str:
         return path
     name = re.split(r"[\\/]", path.rstrip("\\/"))[-1]
     return f"{_HIDDEN}/{name}" if name else _HIDDEN
-
-
-def condensed(error: BaseException) -> dict[str, str]:
-    """An exception as fields: what it and its causes say, and where in the code it was, by modules.
-
-    Never raises, whatever the exception does when it is asked for its text.
-    """
-    said: list[str] = []
-    cause = error
-    while len(said) < _MAX_CAUSES:
-        said.append(f"{type(cause).__name__}: {_text(cause)}".removesuffix(": "))
-        deeper = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-        if deeper is None:
-            break
-        cause = deeper
-    frames = [
-        f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    # The innermost come last; a long way leaves out its middle.
-    if len(frames) > _MAX_FRAMES:
-        frames = [*frames[:2], _HIDDEN, *frames[3 - _MAX_FRAMES :]]
-    return {"error": " < ".join(said), **({"where": " > ".join(frames)} if frames else {})}
-
-
-def _text(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return f"(a {type(value).__name__} that has no text)"

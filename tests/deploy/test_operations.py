@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from latent_inv.cli import app
-from latent_inv.engine.durations import STEP_SECONDS
 from latent_inv.errors import LatentInvError, SpecError
 from latent_inv.result import Outcome
 from latent_inv_server.config import OPTIONS, ServerConfig
@@ -117,6 +116,7 @@ def test_every_setting_of_the_page_is_there() -> None:
         "login_failed",
         "invalid_image",
         "worker_lost",
+        "no_worker",
         "no_room",
     }
     labels = {"request_id", "job_id", "pg_dump"}
@@ -128,7 +128,7 @@ def families() -> dict[str, str]:
     """All figures: name as it is written there → kind."""
     meters = Meters()
     sources = Sources(
-        *(lambda: {}, lambda: 0, lambda: {}, lambda: [worker("cpu", step_counts=(0,) * len(STEP_SECONDS))]),
+        *(lambda: {}, lambda: 0, lambda: {}, lambda: [worker("cpu")]),
         *(lambda: 0, 1, Path()),
     )
     meters.collect(Readings(sources))

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latent_inv.incidents import as_typed
+from latent_inv.incidents import as_typed, condensed
 from latent_inv_server.logs import fields, logging_to, note, open_scope, scope
-from latent_inv_server.scrubbing import MAX_CHARS, condensed, scrubbed
+from latent_inv_server.scrubbing import MAX_CHARS, scrubbed
 from tests.server.fake import UnprintableError
 
 TOKEN = "linv_" + "Ab3-_" * 8

@@ -50,7 +50,7 @@ def _wrong(asked: Requirement) -> tuple[str, str, str] | None:
 
 
 def devices(names: Sequence[str], cpu_threads: int | None) -> list[Finding]:
-    """Each device: can it be used, and does a generator run and learn on it? Weights that are here are tried, too."""
+    """Each device: can it be used, and does it compute rightly? A generator whose weights are here is tried, too."""
     return [finding for name in names for finding in _device(name, cpu_threads)]
 
 

@@ -26,7 +26,7 @@ def trial(device: str, threads: int) -> dict[str, Any]:
         placement = place(device, threads or None)
         placement.apply()
         report["device"] = placement.device
-        report["found"] = f"{_describe(placement.device)}; {_learn(placement.device)}"
+        report["found"] = f"{_describe(placement.device)}; {_compute(placement.device)}"
         report["decode"] = _decode(placement.device)
     except LatentInvError as error:
         report |= {"problem": str(error), "advice": "set devices to one that this machine has"}
@@ -58,20 +58,17 @@ def _rounds(device: str) -> bool:
     return place(device).rounded is not None
 
 
-def _learn(device: str) -> str:
-    """A small deconvolution forwards and backwards, checked against one that is counted out by hand."""
+def _compute(device: str) -> str:
+    """A small deconvolution, as generators are made of, against what it is by hand."""
     import torch
 
     began = time.perf_counter()
-    latents = torch.full((1, 2, 4, 4), 0.5, device=device, requires_grad=True)
-    kernel = torch.ones(2, 3, 2, 2, device=device)
+    latents, kernel = torch.full((1, 2, 4, 4), 0.5, device=device), torch.ones(2, 3, 2, 2, device=device)
     picture = torch.nn.functional.conv_transpose2d(latents, kernel, stride=2)
-    picture.square().sum().backward()
-    # Each pixel is the sum of two latents, 1; each latent is in 12 of them, so its slope is 2 · 12.
-    right = torch.allclose(picture, torch.ones_like(picture)) and latents.grad is not None
-    if not right or not torch.allclose(latents.grad, torch.full_like(latents, 24.0)):  # type: ignore[arg-type]
+    # Each pixel is the sum of two latents.
+    if picture.shape != (1, 3, 8, 8) or not bool((picture == 1).all()):
         raise RuntimeError("it computes wrongly")
-    return f"forwards and backwards in {(time.perf_counter() - began) * 1000:.0f} ms"
+    return f"computes rightly, {(time.perf_counter() - began) * 1000:.0f} ms for the first time"
 
 
 def _decode(device: str) -> str:

@@ -7,32 +7,17 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from latent_inv.engine.durations import STEP_SECONDS
+from latent_inv.engine.health import Health
 from latent_inv.incidents import as_typed
+from latent_inv_server.fleet import DeviceHealth
 
 logger = logging.getLogger(__name__)
-
-
-class Device(Protocol):
-    """How the worker of one device is; see `fleet.DeviceHealth`."""
-
-    @property
-    def device(self) -> str:
-        """Its name."""
-
-    @property
-    def health(self) -> Any:
-        """The newest sign of life."""
-
-    @property
-    def replaced(self) -> int:
-        """How many workers there were before this one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class Sources:
     waiting: Callable[[], Mapping[str, int]] | None = None
     running: Callable[[], int] | None = None
     kept: Callable[[], Mapping[str, int]] | None = None
-    devices: Callable[[], Sequence[Device]] | None = None
+    devices: Callable[[], Sequence[DeviceHealth]] | None = None
     used: Callable[[], int] | None = None
     budget: int | None = None
     folder: Path | None = None
@@ -106,17 +91,16 @@ class Readings(Collector):
             for each in devices:
                 gauge.add_metric([each.device], read(each.health))
             yield gauge
-        restarts = CounterMetricFamily(
-            "latent_inv_worker_restarts", "Workers that had to be replaced.", labels=["device"]
-        )
-        steps = CounterMetricFamily("latent_inv_worker_steps", "Steps of lanes since its start.", labels=["device"])
+        for name, text, count in _COUNTERS:
+            counter = CounterMetricFamily(f"latent_inv_worker_{name}", text, labels=["device"])
+            for each in devices:
+                counter.add_metric([each.device], count(each))
+            yield counter
         times = HistogramMetricFamily("latent_inv_worker_step_seconds", "Seconds of a step.", labels=["device"])
         for each in devices:
             load = each.health.load
-            restarts.add_metric([each.device], each.replaced)
-            steps.add_metric([each.device], load.steps)
             times.add_metric([each.device], _buckets(load.step_counts), load.step_seconds)
-        yield from (restarts, steps, times)
+        yield times
 
     def _store(self) -> Iterator[Metric]:
         if self._sources.used is not None:
@@ -137,7 +121,7 @@ class Readings(Collector):
 
 
 #: (name, text, how it is read)
-_GAUGES: tuple[tuple[str, str, Callable[[Any], float]], ...] = (
+_GAUGES: tuple[tuple[str, str, Callable[[Health], float]], ...] = (
     ("up", "1 if it takes orders.", lambda health: float(health.alive)),
     ("memory_bytes", "Memory that its process holds.", lambda health: health.resident_bytes),
     (
@@ -153,6 +137,13 @@ _GAUGES: tuple[tuple[str, str, Callable[[Any], float]], ...] = (
     ("places", "Rows that the lanes have room for.", lambda health: health.load.places),
     ("occupancy", "Rows by places; 1 if there are none.", lambda health: _share(health.load.rows, health.load.places)),
     ("silent_seconds", "Seconds since its last sign of life.", lambda health: health.silent_seconds),
+)
+#: the same; those of steps begin anew with each worker
+_COUNTERS: tuple[tuple[str, str, Callable[[DeviceHealth], float]], ...] = (
+    ("restarts", "Workers that had to be replaced.", lambda each: each.replaced),
+    ("steps", "Steps of lanes since its start.", lambda each: each.health.load.steps),
+    ("row_steps", "Rows that these had.", lambda each: each.health.load.row_steps),
+    ("place_steps", "Places for rows that these had.", lambda each: each.health.load.place_steps),
 )
 
 

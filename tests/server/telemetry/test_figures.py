@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from latent_inv.client import AsyncClient
-from latent_inv.engine.durations import STEP_SECONDS, StepTimes
+from latent_inv.engine.durations import STEP_SECONDS
+from latent_inv.engine.health import Health, Load
 from latent_inv.errors import SpecError, UnavailableError
 from latent_inv_server.app import Application
 from latent_inv_server.config import ServerConfig
+from latent_inv_server.fleet import DeviceHealth
 from latent_inv_server.store.folder import open_store
 from latent_inv_server.telemetry.collector import Readings, Sources
 from latent_inv_server.telemetry.meters import Meters
@@ -77,17 +79,11 @@ def test_jobs_that_fail_and_jobs_that_are_interrupted() -> None:
 # ---- what is read ------------------------------------------------------------------------------------
 
 
-def worker(device: str, **load: Any) -> Any:
-    full = {"jobs": 1, "rows": 3, "lanes": 1, "places": 4, "steps": 10, "reserved_bytes": 5, "memory_bytes": 50}
-    times = {"step_counts": (0, 2, 1), "step_seconds": 0.25}
-    health = SimpleNamespace(
-        alive=True,
-        silent_seconds=0.1,
-        resident_bytes=1000,
-        waiting=2,
-        load=SimpleNamespace(**{**full, **times, **load}),
-    )
-    return SimpleNamespace(device=device, health=health, replaced=7)
+def worker(device: str, **load: Any) -> DeviceHealth:
+    """One that has three rows on four places."""
+    busy = Load(jobs=1, rows=3, lanes=1, places=4, steps=3, step_seconds=0.25, step_counts=(0, 2, 1), row_steps=9)
+    health = Health(True, "step", 0.0, 0.1, 1000, (), 2, replace(busy, place_steps=12, **load))
+    return DeviceHealth(device, health, pid=1, jobs=1, replaced=7, problem="")
 
 
 def sample(sources: Sources, name: str, **labels: str) -> float | None:
@@ -102,7 +98,9 @@ def test_workers_by_device() -> None:
     assert sample(sources, "latent_inv_worker_up", **at) == 1
     assert sample(sources, "latent_inv_worker_memory_bytes", **at) == 1000
     assert sample(sources, "latent_inv_worker_restarts_total", **at) == 7
-    assert sample(sources, "latent_inv_worker_steps_total", **at) == 10
+    assert sample(sources, "latent_inv_worker_steps_total", **at) == 3
+    assert sample(sources, "latent_inv_worker_row_steps_total", **at) == 9
+    assert sample(sources, "latent_inv_worker_place_steps_total", **at) == 12
     assert sample(sources, "latent_inv_worker_occupancy", **at) == 0.75
     assert sample(sources, "latent_inv_worker_occupancy", device="cuda:1") == 1.0
     assert sample(sources, "latent_inv_worker_step_seconds_sum", **at) == 0.25
@@ -136,16 +134,6 @@ def test_a_real_store(tmp_path: Path) -> None:
         assert figure(application, "latent_inv_jobs", state="succeeded") == 1
 
     serve_watched(scenario, store=store, disk_budget_mb=1024)
-
-
-def test_step_times_are_counted_in_ranges() -> None:
-    times = StepTimes()
-    for seconds in (0.0, 0.001, 0.0011, 1000.0):
-        times.add(seconds)
-    assert times.counts[:2] == (2, 1)
-    assert times.counts[-1] == 1
-    assert sum(times.counts) == 4
-    assert times.seconds == pytest.approx(1000.0021)
 
 
 # ---- the port ----------------------------------------------------------------------------------------
