@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
@@ -354,6 +356,41 @@ def test_a_reader_that_stops_reading_holds_no_more_than_a_piece(store: Store, mo
         while message := await call.read():
             received += message.chunk
         assert bytes(received) == content
+
+    serve(FakeEngine(), scenario, store=store)
+
+
+def test_lines_that_break_leave_nothing_behind(store: Store) -> None:
+    """Two hundred uploads and downloads that are left in the middle: no task, thread or open file more than before."""
+    content = CONTENT * 20
+
+    async def left_in_the_middle(client: AsyncClient, sha256: str) -> None:
+        up = client.artifacts._stub.UploadArtifact()
+        await up.write(header(content))
+        await up.initial_metadata()
+        await up.write(chunk(content[:1000]))
+        down = client.artifacts._stub.DownloadArtifact(wire.DownloadArtifactRequest(sha256=sha256))
+        assert (await down.read()).offset == 0
+        up.cancel()
+        down.cancel()
+
+    def counts() -> tuple[int, int, int]:
+        files = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        return len(asyncio.all_tasks()), threading.active_count(), files
+
+    async def scenario(application: Application, client: AsyncClient) -> None:
+        other = (await client.artifacts.upload(content + b"more")).sha256
+        for _ in range(20):
+            await left_in_the_middle(client, other)
+        await until(lambda: not application.door.guard.calls)
+        before = counts()
+        for _ in range(200):
+            await left_in_the_middle(client, other)
+        await until(lambda: not application.door.guard.calls)
+        # Pools may still start the threads, and open the connections, that they are allowed to have.
+        room = (0, 16, 24)
+        most = [then + more for then, more in zip(before, room, strict=True)]
+        await until(lambda: all(now <= limit for now, limit in zip(counts(), most, strict=True)))
 
     serve(FakeEngine(), scenario, store=store)
 
