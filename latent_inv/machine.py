@@ -18,6 +18,15 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def kills_for_memory(counters: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel has ended for want of memory since it started; None: it does not tell."""
+    try:
+        lines = counters.read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+
+
 def memory_bytes(groups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
     """Memory that this process may use at most: all of the machine's, or the smallest limit of its control groups.
 

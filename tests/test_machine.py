@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from latent_inv.machine import memory_bytes, resident_bytes
+from latent_inv.machine import kills_for_memory, memory_bytes, resident_bytes
 
 TOTAL = psutil.virtual_memory().total
 MIB = 2**20
@@ -55,3 +55,11 @@ def test_a_process_holds_some() -> None:
     assert resident_bytes() - before > 32 * MIB
     assert before < resident_bytes() < TOTAL
     del held
+
+
+def test_what_the_kernel_has_ended_for_memory_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("nr_free_pages 5\noom_kill 3\noom_kill_other 9\n")
+    assert kills_for_memory(tmp_path / "vmstat") == 3
+    (tmp_path / "old").write_text("nr_free_pages 5\n")
+    assert kills_for_memory(tmp_path / "old") is None
+    assert kills_for_memory(tmp_path / "missing") is None

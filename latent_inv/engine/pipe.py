@@ -152,6 +152,10 @@ class RemoteEngine:
         if reader is not None:
             reader.join(PATIENCE)
 
+    def _at_fault(self) -> bool:
+        """May what the worker did have ended it, as far as can be told?"""
+        return True
+
     def close(self, patience: float = PATIENCE) -> None:
         """See `EngineSeam.close`.
 
@@ -269,11 +273,12 @@ class RemoteEngine:
             reply.put(error)
 
     def _worker_gone(self, pipe: Connection) -> None:
+        at_fault = self._at_fault()
         with self._lock:
             self._pipe = None
             replies, self._replies = list(self._replies.values()), {}
             lost, self._live = self._live, set()
-            suspects, closed = set(self._at_work), self._closed
+            suspects, closed = set(self._at_work) if at_fault else set(), self._closed
             self._health, self._heard = Health(), time.monotonic()
 
         def error() -> UnavailableError:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import atexit
 import logging
 import multiprocessing
+import os
+import signal
 import threading
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+
+from latent_inv.machine import kills_for_memory
 
 from .pipe import PATIENCE, RemoteEngine, Worker
 from .worker import serve_pipe, serve_process
@@ -31,8 +35,13 @@ class ThreadEngine(RemoteEngine):
 class ProcessEngine(RemoteEngine):
     """The engine in a process of its own, spawned and never forked: torch's threads do not survive a fork."""
 
+    #: whether this process has ended the worker; what the kernel had counted when it began
+    _ended_here = False
+    _memory_kills: int | None = None
+
     def _start_worker(self, pipe: Connection) -> Worker:
         context = multiprocessing.get_context("spawn")
+        self._ended_here, self._memory_kills = False, kills_for_memory()
         # What would not be written here need not be sent.
         level = logging.getLogger("latent_inv").getEffectiveLevel()
         settings = replace(self._settings, log_level=level)
@@ -45,8 +54,20 @@ class ProcessEngine(RemoteEngine):
 
     def _kill_worker(self, worker: Worker) -> None:
         if isinstance(worker, BaseProcess):
+            self._ended_here = worker.is_alive()
             worker.kill()
             worker.join(PATIENCE)
+
+    def _at_fault(self) -> bool:
+        """Not if somebody has sent a SIGKILL: whoever runs this machine, but neither this process nor the kernel."""
+        worker = self._worker
+        if not isinstance(worker, BaseProcess) or self._ended_here:
+            return True
+        worker.join(1.0)  # its pipe may close a moment before it ends
+        if os.name != "posix" or worker.exitcode != -signal.SIGKILL:
+            return True
+        kills = kills_for_memory()
+        return kills is None or kills != self._memory_kills
 
     def _worker_gone(self, pipe: Connection) -> None:
         worker = self._worker  # of this pipe: there is no other one before the pipe is gone

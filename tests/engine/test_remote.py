@@ -372,7 +372,9 @@ def test_a_killed_worker_ends_its_jobs_and_is_replaced(here: EngineSeam) -> None
             error = finished(events, name).error
             assert isinstance(error, UnavailableError)
             assert error.retry_after is not None
-            assert isinstance(finished(events, name), Lost)
+            end = finished(events, name)
+            assert isinstance(end, Lost)
+            assert not end.suspect, "it was killed from outside"
         assert not any(event.job_id == "quick" for event in events), "a job that is over does not end again"
         assert not engine.alive
         engine.cancel("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -400,5 +401,22 @@ def test_a_worker_heeds_neither_ctrl_c_nor_sigterm() -> None:
         os.kill(engine.pid, signal.SIGINT)
         assert run(engine, DescribeSpec(generator="toy")).generators
         assert isinstance(run(engine, job(steps=1)).steps, int)
+    finally:
+        engine.close()
+
+
+def test_a_kill_by_the_kernel_for_memory_is_the_jobs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same signal as one from outside; only the kernel's count tells them apart."""
+    count = itertools.count()
+    monkeypatch.setattr("latent_inv.engine.remote.kills_for_memory", lambda: next(count))
+    engine = ProcessEngine("cpu", catalogue=CATALOGUE)
+    try:
+        engine.submit("long", job("slow", budget=LONG))
+        events_until(engine, lambda events: any(isinstance(event, Progress) for event in events))
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        end = finished(until_finished(engine, "long"), "long")
+        assert isinstance(end, Lost)
+        assert end.suspect
     finally:
         engine.close()
