@@ -41,15 +41,15 @@ from .telemetry.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (inversion_service_pb2, "InversionService"),
-        (job_service_pb2, "JobService"),
-        (generator_service_pb2, "GeneratorService"),
-        (artifact_service_pb2, "ArtifactService"),
+_SERVICES = {
+    service.full_name: service
+    for service in (
+        inversion_service_pb2.DESCRIPTOR.services_by_name["InversionService"],
+        job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
+        generator_service_pb2.DESCRIPTOR.services_by_name["GeneratorService"],
+        artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
     )
-)
+}
 #: how often the worker's state is looked at for the health service, in seconds
 _HEALTH_SECONDS = 0.5
 #: calls above those that the door counts; gRPC itself refuses the rest, without details
@@ -153,6 +153,8 @@ class Application:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         self.port = self.door.bind(server)
+        methods = (f"{name}/{method.name}" for name, service in _SERVICES.items() for method in service.methods)
+        self.telemetry.meters.begin_with(methods)
         self.telemetry.start(self._sources())
         self._server = server
         self.door.start()

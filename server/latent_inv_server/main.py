@@ -37,35 +37,37 @@ def run(config: ServerConfig, on_ready: Callable[[int], None] | None = None) -> 
     Raises:
         LatentInvError: it could not start.
     """
+    stop = Stop(config.grace_seconds)
     with logging_to(None, config.log_format, config.log_level):
-        asyncio.run(_serve(config, on_ready))
+        try:
+            asyncio.run(_serve(config, stop, on_ready))
+        finally:
+            # Not before the loop is closed, which waits for its threads.
+            stop.close()
     return 0
 
 
-async def _serve(config: ServerConfig, on_ready: Callable[[int], None] | None) -> None:
-    stop = Stop(config.grace_seconds)
-    try:
-        # Before the worker, which takes seconds to start: what is wrong is said at once.
-        door = Door(config)
-        loop = asyncio.get_running_loop()
-        if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, door.refresh, True))
-        if config.port_file is not None:
-            # One of an earlier run would be read before this server is there.
-            config.port_file.unlink(missing_ok=True)
-        store = await asyncio.to_thread(open_store, config.data, config.database, config.disk_budget_mb * 2**20)
-        with store:
-            fleet = open_fleet(config)
-            telemetry = Telemetry(config, open_traces())
-            application = Application(config, fleet, store, door, partial(_retain, store, config), telemetry)
-            try:
-                await application.start()
-            except BaseException:
-                await asyncio.to_thread(fleet.close)
-                raise
-            await _run(stop, application, fleet, on_ready)
-    finally:
-        stop.close()
+async def _serve(config: ServerConfig, stop: Stop, on_ready: Callable[[int], None] | None) -> None:
+    stop.listen()
+    # Before the worker, which takes seconds to start: what is wrong is said at once.
+    door = Door(config)
+    loop = asyncio.get_running_loop()
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, door.refresh, True))
+    if config.port_file is not None:
+        # One of an earlier run would be read before this server is there.
+        config.port_file.unlink(missing_ok=True)
+    store = await asyncio.to_thread(open_store, config.data, config.database, config.disk_budget_mb * 2**20)
+    with store:
+        fleet = open_fleet(config)
+        telemetry = Telemetry(config, open_traces())
+        application = Application(config, fleet, store, door, partial(_retain, store, config), telemetry)
+        try:
+            await application.start()
+        except BaseException:
+            await asyncio.to_thread(fleet.close)
+            raise
+        await _run(stop, application, fleet, on_ready)
 
 
 def _retain(store: Store, config: ServerConfig) -> None:

@@ -16,7 +16,7 @@ SPARE_SECONDS = 0.8
 
 
 class Stop:
-    """SIGINT and SIGTERM of this process. Made and used on the event loop.
+    """SIGINT and SIGTERM of this process, from `listen` to `close`.
 
     Args:
         grace: seconds in which all that is open may come to an end.
@@ -26,9 +26,11 @@ class Stop:
         self._grace = grace
         self._asked = asyncio.Event()
         self._last: threading.Timer | None = None
-        self._signals = (signal.SIGINT, signal.SIGTERM)
+
+    def listen(self) -> None:
+        """Take signals, on the event loop that runs now, until that is closed."""
         loop = asyncio.get_running_loop()
-        for number in self._signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._hear, number)
 
     async def asked(self) -> None:
@@ -58,12 +60,9 @@ class Stop:
         end_now(0 if self._asked.is_set() else 1)
 
     def close(self) -> None:
-        """All is stopped: signals mean what they did before."""
+        """All is stopped, the event loop and its threads too: the time has no end any more."""
         if self._last is not None:
             self._last.cancel()
-        loop = asyncio.get_running_loop()
-        for number in self._signals:
-            loop.remove_signal_handler(number)
 
 
 def end_now(code: int) -> None:

@@ -26,9 +26,9 @@ GRACE = 2.0
 #: how long after the grace time a process may still be there; the machine may be busy
 LATE = 5.0
 
-#: a server whose engine is the fake one; with "stuck", closing the engine never ends, and with "open", a job never does
+#: a server whose engine is the fake one; with "stuck", closing the engine never ends, with "held", one of the threads
 SERVER = """
-import sys, threading
+import asyncio, sys, threading
 import latent_inv_server.main as main
 from latent_inv_server.config import ServerConfig
 from pathlib import Path
@@ -40,7 +40,13 @@ class Engine(FakeEngine):
             threading.Event().wait()
         super().close()
 
-main.open_fleet = lambda _: Engine()
+def held(*_):
+    # A thread of the event loop that never comes back.
+    loop = asyncio.get_running_loop()
+    loop.run_in_executor(None, threading.Event().wait)
+    return Engine()
+
+main.open_fleet = held if "held" in sys.argv else lambda _: Engine()
 config = ServerConfig(port=0, data=Path(sys.argv[1]), grace_seconds=float(sys.argv[2]), log_format="json")
 code = main.run(config, lambda port: print(port, flush=True))
 sys.exit(code)
@@ -102,8 +108,9 @@ def test_jobs_that_run_go_on_at_the_next_start(tmp_path: Path) -> None:
         assert "1 jobs of an earlier run go on, 1 were running" in lines(process)
 
 
-def test_whatever_hangs_it_ends_soon_after_the_grace_time_with_0(tmp_path: Path) -> None:
-    with server(tmp_path, "stuck") as (process, _):
+@pytest.mark.parametrize("how", ["stuck", "held"])
+def test_whatever_hangs_it_ends_soon_after_the_grace_time_with_0(tmp_path: Path, how: str) -> None:
+    with server(tmp_path, how) as (process, _):
         process.terminate()
         began = time.monotonic()
         said = lines(process)

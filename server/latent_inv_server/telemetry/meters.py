@@ -5,15 +5,14 @@ Labels have few values: methods, codes, outcomes, priorities. Never names of cli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:
-    from latent_inv.errors import LatentInvError
+from latent_inv.errors import LatentInvError
+from latent_inv.result import Outcome
 
 #: ends of the ranges of histograms, in seconds
 CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -22,6 +21,8 @@ JOB_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3
 
 #: kinds of jobs
 PRIORITIES = ("interactive", "bulk")
+#: why a run in the engine ends before its job
+INTERRUPTIONS = ("worker_lost", "no_worker", "no_room")
 
 
 class Meters:
@@ -114,7 +115,7 @@ class Meters:
         self._waits.labels(priority).observe(max(0.0, waited))
 
     def job_interrupted(self, reason: str) -> None:
-        """The engine has a job no longer: "worker_lost", "no_worker" or "no_room"."""
+        """The engine has a job no longer, for one of `INTERRUPTIONS`."""
         self._interrupted.labels(reason).inc()
 
     def job_ended(self, outcome: str, seconds: float) -> None:
@@ -122,15 +123,31 @@ class Meters:
         self._jobs.labels(outcome).observe(max(0.0, seconds))
 
     def begin_with(self, methods: Iterable[str]) -> None:
-        """Show methods before their first call, so that rates over time see that one, too."""
+        """Show what has not happened yet, so that rates see the first time, too.
+
+        Args:
+            methods: "SERVICE/METHOD" of each that can be called.
+        """
         for method in methods:
             self._open.labels(method)
             self._calls.labels(method, "OK")
             self._received.labels(method)
             self._sent.labels(method)
+        for kind in _kinds(LatentInvError):
+            self._rejects.labels(kind.reason.lower())
         for priority in PRIORITIES:
             self._accepted.labels(priority)
             self._waits.labels(priority)
+        for outcome in Outcome:
+            self._jobs.labels(outcome.name)
+        for reason in INTERRUPTIONS:
+            self._interrupted.labels(reason)
+
+
+def _kinds(kind: type[LatentInvError]) -> Iterator[type[LatentInvError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
 
 
 def _version() -> str:

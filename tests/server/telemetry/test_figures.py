@@ -65,6 +65,24 @@ def test_jobs_by_priority_outcome_and_state() -> None:
     serve_watched(scenario, max_jobs=1)
 
 
+def test_what_has_not_happened_yet_is_there_as_0() -> None:
+    async def scenario(application: Application, _: AsyncClient) -> None:
+        read = application.telemetry.meters.registry.get_sample_value
+        for name, labels in (
+            ("rejects_total", {"reason": "internal"}),
+            ("rejects_total", {"reason": "limit_exceeded"}),
+            ("job_seconds_count", {"outcome": "failed"}),
+            ("job_seconds_count", {"outcome": "diverged"}),
+            ("jobs_accepted_total", {"priority": "bulk"}),
+            ("jobs_interrupted_total", {"reason": "worker_lost"}),
+            ("calls_total", {"method": "latent_inv.v1.ArtifactService/UploadArtifact", "code": "OK"}),
+            ("received_bytes_total", {"method": "latent_inv.v1.ArtifactService/UploadArtifact"}),
+        ):
+            assert read(f"latent_inv_{name}", labels) == 0, (name, labels)
+
+    serve_watched(scenario)
+
+
 def test_jobs_that_fail_and_jobs_that_are_interrupted() -> None:
     async def scenario(application: Application, client: AsyncClient) -> None:
         await client.jobs.create(PNG, "deadly", steps=9)
