@@ -21,6 +21,7 @@ from latent_inv_server.door.identity import Quotas
 from latent_inv_server.door.token_edit import TOKEN_PREFIX, add_client, list_clients, remove_client
 from latent_inv_server.door.tokens import Clients, TokenFile, hash_of
 from latent_inv_server.main import _serve
+from latent_inv_server.stopping import Stop
 from tests.server.door.knocking import clients, door, run
 from tests.server.fake import FakeEngine, address, until
 
@@ -290,13 +291,15 @@ def test_sighup_reads_it_again(
     async def scenario() -> None:
         ready = asyncio.Event()
         config = ServerConfig(port=0, grace_seconds=0, tokens=path)
-        serving = asyncio.create_task(_serve(config, lambda _: ready.set()))
+        stop = Stop(config.grace_seconds)
+        serving = asyncio.create_task(_serve(config, stop, lambda _: ready.set()))
         await asyncio.wait_for(ready.wait(), 30)
         add_client(path, "bob")
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: "clients read again: 2" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(serving, 30)
+        stop.close()
 
     with caplog.at_level(logging.INFO):
         run(scenario)
