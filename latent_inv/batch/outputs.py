@@ -14,7 +14,7 @@ import numpy as np
 from latent_inv.errors import InputError
 from latent_inv.files import write_bytes
 from latent_inv.images import to_uint8, write_png
-from latent_inv.latents import save_latents
+from latent_inv.latents import save_result
 from latent_inv.report.folder import FILES
 from latent_inv.result import JobResult
 
@@ -51,14 +51,7 @@ def write_outputs(result: JobResult, out: Path, name: str, full: bool) -> dict[s
         result.save(out / (name + _FOLDER))
         return names
     (out / name).parent.mkdir(parents=True, exist_ok=True)
-    save_latents(
-        out / names["latents"],
-        result.latents,
-        generator=result.generator,
-        space=result.space,
-        weights_sha256=result.weights_sha256,
-        extra={"seed": str(result.seed), "best_step": str(result.best_step)},
-    )
+    save_result(out / names["latents"], result)
     write_png(out / names["reconstruction"], result.image)
     return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from latent_inv.errors import LatentsError
 from latent_inv.files import write_bytes
 
 from .safe import encode
+
+if TYPE_CHECKING:
+    from latent_inv.result import JobResult
 
 FORMAT = "latent_inv latents 1"
 
@@ -63,3 +67,15 @@ def save_latents(
     if path is not None:
         write_bytes(path, data)
     return data
+
+
+def save_result(path: str | os.PathLike[str] | None, result: JobResult) -> bytes:
+    """The latents that an inversion found, with where they come from; as `save_latents`."""
+    return save_latents(
+        path,
+        result.latents,
+        generator=result.generator,
+        space=result.space,
+        weights_sha256=result.weights_sha256,
+        extra={"seed": str(result.seed), "best_step": str(result.best_step)},
+    )

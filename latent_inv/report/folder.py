@@ -67,16 +67,9 @@ def write_result(result: JobResult, folder: Path) -> JobResult:
 
 def _write(result: JobResult, folder: Path) -> JobResult:
     from latent_inv.images import write_png
-    from latent_inv.latents import save_latents
+    from latent_inv.latents import save_result
 
-    save_latents(
-        folder / FILES["latents"],
-        result.latents,
-        generator=result.generator,
-        space=result.space,
-        weights_sha256=result.weights_sha256,
-        extra={"seed": str(result.seed), "best_step": str(result.best_step)},
-    )
+    save_result(folder / FILES["latents"], result)
     write_png(folder / FILES["reconstruction"], result.image)
     comparison = result_png(result)
     write_bytes(folder / FILES["comparison"], comparison)

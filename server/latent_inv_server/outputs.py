@@ -7,21 +7,14 @@ from collections.abc import Callable
 
 from latent_inv.images import encode_png
 from latent_inv.incidents import as_typed
-from latent_inv.latents import save_latents
+from latent_inv.latents import save_result
 from latent_inv.result import JobResult
 
 logger = logging.getLogger(__name__)
 
 
 def _latents(result: JobResult) -> bytes:
-    return save_latents(
-        None,
-        result.latents,
-        generator=result.generator,
-        space=result.space,
-        weights_sha256=result.weights_sha256,
-        extra={"seed": str(result.seed), "best_step": str(result.best_step)},
-    )
+    return save_result(None, result)
 
 
 #: name → how its bytes are made; the names are those of `latent_inv.report`

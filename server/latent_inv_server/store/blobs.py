@@ -12,29 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from latent_inv.errors import InputError, InternalError, LimitError, NotFoundError, UnavailableError
-from latent_inv.files import write_bytes
+from latent_inv.files import sha256_of, write_bytes
 
 from .disk import RETRY_SECONDS, sync, typed_disk_errors
 
 logger = logging.getLogger(__name__)
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-#: bytes that are read at once to hash a file
-_PIECE = 2**20
 
 
 def is_sha256(text: str) -> bool:
     """Is this a SHA-256 in lowercase hexadecimal?"""
     return _HASH.fullmatch(text) is not None
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in lowercase hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 class FileBlobs:
@@ -96,7 +85,7 @@ class FileBlobs:
             InputError: it has another; the file stays. LimitError: the disk is full.
         """
         with self._lock(name), typed_disk_errors():
-            found = hash_file(path)
+            found = sha256_of(path)
             if found != name:
                 raise InputError(f"the content has the SHA-256 {found}, {name} was announced", field="sha256")
             sync(path)
