@@ -179,7 +179,10 @@ class JobRun:
             return []
         limit, seconds = self.job.limit, self.job.spec.budget.seconds
         left: float | None = (limit - step) * self.elapsed() / (step + 1)
-        if any(row.stage < len(self.job.stages) - 1 for row in self.rows if row.active):
+        going = [row.stage for row in self.rows if row.active]
+        if not going:
+            left = 0.0
+        elif min(going) < len(self.job.stages) - 1:
             left = None  # most jobs end in an early stage, and steps of different solvers take different times
         if seconds is not None:
             rest = max(0.0, seconds - self.elapsed())
