@@ -14,9 +14,10 @@ from . import spec as specs
 from .asset_table import ENCODERS
 from .checks import check_solver
 from .device import DTYPES, Placement
-from .encoders import AmortisedEncoder, load_encoder
-from .errors import LatentsError, ShapeError, at, unknown_name
+from .encoders import PictureEncoder, load_encoder
+from .errors import LatentsError, ShapeError, at
 from .generators.base import Generator, LoadProgress, Rounded
+from .generators.table import GeneratorTable
 from .images import Picture
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
@@ -93,21 +94,16 @@ class Catalogue:
         placement: Placement,
         encoders: Mapping[str, Path] | None = None,
     ) -> None:
-        self.table, self.placement = table, placement
+        self.table = table if isinstance(table, GeneratorTable) else GeneratorTable(table)
+        self.placement = placement
         self._encoder_files = dict(encoders or {})
         self._loaded: dict[tuple[str, str], Generator] = {}
-        self._encoders: dict[tuple[str, str], AmortisedEncoder] = {}
+        self._encoders: dict[tuple[str, str], PictureEncoder] = {}
         self._rounded: dict[str, Rounded] = {}
 
     def find(self, name: str) -> type[Generator]:
-        """The adapter called `name`.
-
-        Raises:
-            SpecError: there is none.
-        """
-        if name not in self.table:
-            raise unknown_name("generator", name, list(self.table), field="generator")
-        return self.table[name]
+        """The adapter called `name`; see `GeneratorTable.find`."""
+        return self.table.find(name)
 
     def load(self, name: str, dtype: str, progress: LoadProgress | None = None) -> Generator:
         """The generator on the engine's device.
@@ -131,10 +127,10 @@ class Catalogue:
 
     def has_encoder(self, name: str) -> bool:
         """Can its latents be found in forward passes?"""
-        return name in self._encoder_files or name in ENCODERS
+        return name in self._encoder_files or name in ENCODERS or self.find(name).has_encoder
 
-    def encoder(self, name: str, dtype: str) -> AmortisedEncoder | None:
-        """The generator's encoder, on the engine's device; None: it has none.
+    def encoder(self, name: str, dtype: str) -> PictureEncoder | None:
+        """The generator's encoder, on the engine's device; one given by hand comes before its own. None: it has none.
 
         Raises:
             AssetError: it is damaged, or of another generator.
@@ -217,7 +213,7 @@ def build_job(
 def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
     """What an encoder sees in the job's picture, asked for only if the start wants it; None without an encoder."""
     encoder = catalogue.encoder(spec.generator, spec.dtype) if wants_encoder(spec) else None
-    if encoder is None or encoder.card.space != space:
+    if encoder is None or encoder.space_name != space:
         return None
     return partial(encoder.see, picture)
 

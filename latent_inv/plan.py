@@ -21,7 +21,7 @@ from latent_inv.engine.footprint import has_jacobian, kept_bytes
 from latent_inv.engine.runner import evaluate
 from latent_inv.engine.starts import first_tensors
 from latent_inv.errors import AssetError
-from latent_inv.generators import GENERATORS
+from latent_inv.generators import open_table
 from latent_inv.objective import Constants
 from latent_inv.outline import fit_job, pick_for, step_limit
 from latent_inv.settings import Settings
@@ -103,7 +103,7 @@ def plan(
     """
     spec = make_spec(image, **chosen)
     encoders = {spec.generator: Path(encoder)} if encoder else None
-    engine = Engine(GENERATORS, place(device, threads), encoders=encoders)
+    engine = Engine(open_table(), place(device, threads), encoders=encoders)
     space, picture, _ = fit_job(spec, engine.catalogue.find(spec.generator))
     missing = [name for name in _needed(spec.generator, spec.perceptual) if not _is_here(name)]
     job = None if missing else build_job(spec, engine.catalogue)

@@ -13,7 +13,7 @@ from .ask import choose_start, given_latents, with_shortcuts
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
-from .generators import GENERATORS
+from .generators import GENERATORS, open_table
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
 from .outline import fit_job
@@ -108,7 +108,7 @@ def invert(
         dtype=dtype,
         lane_width=lane_width,
     )
-    engine = Engine(GENERATORS, place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
+    engine = Engine(open_table(), place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
     fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
     engine.catalogue.load(generator, spec.dtype, on_load)
     load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)
@@ -144,8 +144,7 @@ def make_spec(
 
 
 def _weights_sha256(generator: str) -> str:
-    kind = GENERATORS.get(generator)
-    return kind.weights_sha256 if kind else ""
+    return open_table().find(generator).weights_sha256
 
 
 def decode(
@@ -212,7 +211,7 @@ def list_generators() -> tuple[GeneratorInfo, ...]:
 
 
 def _engine(device: str, threads: int | None) -> Engine:
-    return Engine(GENERATORS, place(device, threads))
+    return Engine(open_table(), place(device, threads))
 
 
 def run(

@@ -10,7 +10,7 @@ from typing import Any
 from latent_inv.device import DTYPES, place
 from latent_inv.engine.engine import Engine
 from latent_inv.errors import LimitError, unknown_name
-from latent_inv.generators import GENERATORS
+from latent_inv.generators import open_table
 from latent_inv.generators.base import LoadProgress
 from latent_inv.perceptual import load_metric
 from latent_inv.result import Finished, JobResult, Progress
@@ -48,7 +48,7 @@ class Here(Workplace):
     ) -> None:
         spec = question.spec
         encoders = {spec.generator: Path(encoder)} if encoder is not None else None
-        self._engine = Engine(GENERATORS, place(device, threads), encoders=encoders)
+        self._engine = Engine(open_table(), place(device, threads), encoders=encoders)
         catalogue, placement = self._engine.catalogue, self._engine.placement
         kind = catalogue.find(spec.generator)
         if spec.space and spec.space not in kind.spaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ def train_encoder(
         from latent_inv.encoders.publish import FILES, publish
         from latent_inv.encoders.training import CHECKPOINT_FILE, Trainer, Training
         from latent_inv.errors import unknown_name
-        from latent_inv.generators import GENERATORS
+        from latent_inv.generators import open_table
         from latent_inv.perceptual import load_metric
 
         from .components import describe, parse
@@ -60,16 +61,14 @@ def train_encoder(
             return
         text = ",".join([f"minutes={minutes}", *(setting or [])])
         settings: Any = parse(f"training:{text}", {"training": Training}, "set")
-        if generator not in GENERATORS:
-            raise unknown_name("generator", generator, list(GENERATORS), field="generator")
+        kind = open_table().find(generator)
         if perceptual not in specs.PERCEPTUAL_METRICS:
             raise unknown_name("metric", perceptual, list(specs.PERCEPTUAL_METRICS), field="perceptual")
-        folder = out or Path("out") / "encoders" / generator
+        folder = out or Path("out") / "encoders" / re.sub(r"[^\w.-]+", "-", generator)
         check_folder(folder)
         placement = place(device, threads)
         placement.apply()
         with stop_on_interrupt() as stop, bars(quiet, "done", "scores", "left") as (tell, on_load):
-            kind = GENERATORS[generator]
             loaded = kind.load(placement.torch_device, DTYPES["float32"], on_load)
             metric = load_metric(perceptual, placement.torch_device, DTYPES["float32"], on_load)
             trainer = Trainer(loaded, metric, settings, space)

@@ -1,15 +1,16 @@
-"""Amortised encoders: from a picture to latents in a few forward passes, for any generator that was trained for."""
+"""Encoders: from a picture to latents in a few forward passes, a generator's own or one trained for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from latent_inv.asset_table import ENCODERS
 from latent_inv.assets import fetch
-from latent_inv.errors import AssetError
+from latent_inv.errors import AssetError, InternalError
 from latent_inv.generators.base import Generator
 from latent_inv.images import Picture
 from latent_inv.spaces import LatentSpace
@@ -17,6 +18,38 @@ from latent_inv.types import Latents, by_row
 
 from .file import Card, read_encoder, write_encoder
 from .network import EncoderNetwork, Shape, shape_for
+
+
+class PictureEncoder(Protocol):
+    """What finds latents of one space of a generator in forward passes."""
+
+    @property
+    def space_name(self) -> str:
+        """The space of what it finds."""
+
+    @property
+    def space(self) -> LatentSpace:
+        """The same, itself."""
+
+    def see(self, picture: Picture, passes: int, fixed: Latents) -> dict[str, Tensor]:
+        """Searched parts -> [1, …] behind a picture as the generator makes it; see `initialisers.Encode`."""
+
+
+class OwnEncoder:
+    """The encoder that is part of a generator; it looks once."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator, self.space_name = generator, generator.default_space
+        self.space = generator.spaces[self.space_name]
+
+    def see(self, picture: Picture, passes: int, fixed: Latents) -> dict[str, Tensor]:
+        """See `PictureEncoder.see`."""
+        image, _ = self.generator.place_picture(picture)
+        with torch.no_grad():
+            latents = self.generator.encode(image)
+        if latents is None:
+            raise InternalError(f"{self.generator.name} says that it has an encoder, and has none")
+        return self.space.retract({name: latents[name] for name in self.space.searched})
 
 
 class AmortisedEncoder:
@@ -39,7 +72,7 @@ class AmortisedEncoder:
                 )
         if card.space not in generator.spaces:
             raise AssetError(f"the encoder was trained for a space {card.space} that is not there", field="encoder")
-        self.card, self.generator = card, generator
+        self.card, self.generator, self.space_name = card, generator, card.space
         self.space = generator.spaces[card.space]
         self._network = network.to(device=generator.device, dtype=generator.dtype)
 
@@ -106,12 +139,14 @@ def refine(
     return space.retract(moved)
 
 
-def load_encoder(generator: Generator, path: Path | None = None) -> AmortisedEncoder:
-    """The encoder at `path`, or the one that comes with the package.
+def load_encoder(generator: Generator, path: Path | None = None) -> PictureEncoder:
+    """The encoder at `path`, or the one that comes with the package, or the generator's own.
 
     Raises:
         AssetError: there is none, it is damaged, or it is of another generator.
     """
+    if path is None and generator.name not in ENCODERS and generator.has_encoder:
+        return OwnEncoder(generator)
     if path is None and generator.name not in ENCODERS:
         raise AssetError(
             f"no encoder for {generator.name}; `latent-inv train-encoder --generator {generator.name}` makes one",
@@ -124,6 +159,8 @@ __all__ = [
     "AmortisedEncoder",
     "Card",
     "EncoderNetwork",
+    "OwnEncoder",
+    "PictureEncoder",
     "Shape",
     "load_encoder",
     "read_encoder",

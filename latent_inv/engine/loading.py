@@ -48,11 +48,12 @@ def needs(spec: specs.Spec, catalogue: Catalogue) -> list[Need]:
     name = spec.generator
     if isinstance(spec, specs.DescribeSpec):
         return []
-    kind, dtype = catalogue.find(name), spec.dtype
+    dtype = spec.dtype
+    catalogue.find(name)
     files = tuple(asset for asset in (name,) if asset in ASSETS)
     found = [Need(("generator", name, dtype), name, files, lambda tell: catalogue.load(name, dtype, tell))]
-    encodes = isinstance(spec, specs.EncodeSpec) and not kind.has_encoder
-    if catalogue.has_encoder(name) and (encodes or (isinstance(spec, specs.JobSpec) and wants_encoder(spec))):
+    encodes = wants_encoder(spec) if isinstance(spec, specs.JobSpec) else isinstance(spec, specs.EncodeSpec)
+    if encodes and catalogue.has_encoder(name):
         title = f"the encoder of {name}"
         found.append(Need(("encoder", name, dtype), title, (), lambda _: catalogue.encoder(name, dtype)))
     if isinstance(spec, specs.JobSpec):

@@ -46,7 +46,7 @@ class RemoteEngine:
 
     Args:
         device, threads, lane_width, memory_mb: see `WorkerSettings`.
-        catalogue: "module:name" of the table of generators.
+        catalogue, aliases: see `WorkerSettings`.
         by_hand: only `start` starts a worker. Else one is started here, and by the next `submit` after it was lost.
         events: where events go, if others put theirs there, too; whoever gives it reads it instead of `poll`.
     Raises:
@@ -60,11 +60,12 @@ class RemoteEngine:
         lane_width: int | None = None,
         catalogue: str = DEFAULT_CATALOGUE,
         *,
+        aliases: tuple[tuple[str, str], ...] = (),
         memory_mb: int | None = None,
         by_hand: bool = False,
         events: Events | None = None,
     ) -> None:
-        self._settings = WorkerSettings(device, threads, lane_width, memory_mb, catalogue)
+        self._settings = WorkerSettings(device, threads, lane_width, memory_mb, catalogue, aliases)
         self._by_hand = by_hand
         self._lock = threading.Lock()
         self._starting = threading.Lock()

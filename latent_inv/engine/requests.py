@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Generator as Pieces
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from latent_inv import spec as specs
 from latent_inv.build import Catalogue, split
 from latent_inv.errors import (
+    AssetError,
     CancelledError,
     InternalError,
     LatentsError,
@@ -28,6 +30,8 @@ from latent_inv.outline import fit_picture
 from latent_inv.result import Decoded, Described, Encoded, Finished, Sampled
 from latent_inv.seeding import stream
 from latent_inv.types import Latents
+
+logger = logging.getLogger(__name__)
 
 #: the work of a request: gives way after each piece, and returns the answer
 Work = Pieces[None, None, Any]
@@ -152,31 +156,26 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
 
 def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
     kind = catalogue.find(spec.generator)
-    if not kind.has_encoder and not catalogue.has_encoder(spec.generator):
-        raise UnsupportedError(
-            f'"{spec.generator}" has no encoder; invert finds latents without one', field="generator"
-        )
+    if not catalogue.has_encoder(spec.generator):
+        text = f'"{spec.generator}" has no encoder; invert finds latents without one'
+        raise UnsupportedError(text, field="generator")
     picture, visible = fit_picture(kind, spec.picture, spec.crop)
     generator = catalogue.load(spec.generator, spec.dtype)
     space = generator.resolve_space(spec.space)
-    # One that was given by hand comes before the generator's own.
     encoder = catalogue.encoder(spec.generator, spec.dtype)
-    if encoder is not None and encoder.card.space != space:
-        found = f"the encoder finds latents of {encoder.card.space}, found {space}"
-        raise UnsupportedError(found, field="space")
+    if encoder is None or encoder.space_name != space:
+        finds = "nothing" if encoder is None else f"latents of {encoder.space_name}"
+        raise UnsupportedError(f"the encoder finds {finds}, found {space}", field="space")
 
     def work() -> Work:
         with torch.no_grad():
-            if encoder is None:
-                latents = generator.encode(generator.place_picture(picture)[0])
-            else:
-                draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
-                _, fixed = split(draw, encoder.space.searched)
-                latents = {
-                    **{name: generator.place(part) for name, part in fixed.items()},
-                    **encoder.see(picture, specs.Encoder().passes, fixed),
-                }
-        if latents is None or not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
+            draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
+            _, fixed = split(draw, encoder.space.searched)
+            latents = {
+                **{name: generator.place(part) for name, part in fixed.items()},
+                **encoder.see(picture, specs.Encoder().passes, fixed),
+            }
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
         image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
@@ -186,10 +185,16 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
 
 
 def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Work:
-    kinds = [catalogue.find(spec.generator)] if spec.generator else list(catalogue.table.values())
+    kinds = [catalogue.find(spec.generator)] if spec.generator else []
 
     def work() -> Work:
-        yield from ()
+        for name in catalogue.table if not spec.generator else ():
+            try:
+                kinds.append(catalogue.find(name))
+            except AssetError as error:
+                # One that is away must not hide the others; who asks for it by name hears why.
+                logger.warning("the generator %s cannot be opened: %s", name, error)
+            yield
         return Described(tuple(kind.info() for kind in kinds))
 
     return work()

@@ -48,6 +48,7 @@ class WorkerSettings:
         device, threads, lane_width: as in `device.place`.
         memory_mb: what its jobs may take together, in MiB; None takes a share of what the device has.
         catalogue: "module:name" of the table of generators; a name, so that a new process can find it too.
+        aliases: further generators, name -> reference.
         log_level: least that a process of its own tells of what it logs.
     """
 
@@ -56,6 +57,7 @@ class WorkerSettings:
     lane_width: int | None
     memory_mb: int | None
     catalogue: str
+    aliases: tuple[tuple[str, str], ...] = ()
     log_level: int = logging.WARNING
 
 
@@ -101,6 +103,7 @@ class Worker:
     def __init__(self, pipe: Connection, settings: WorkerSettings) -> None:
         # torch is loaded here, in the worker, and not where the orders come from.
         from latent_inv.device import place
+        from latent_inv.generators import FAMILIES, GeneratorTable
 
         from .engine import Engine
         from .footprint import default_limit
@@ -108,7 +111,8 @@ class Worker:
         from .loading import Loader
 
         module, _, name = settings.catalogue.partition(":")
-        table = getattr(importlib.import_module(module), name)
+        fixed = getattr(importlib.import_module(module), name)
+        table = GeneratorTable(fixed, FAMILIES, dict(settings.aliases))
         placement = place(settings.device, settings.threads, settings.lane_width)
         limit = default_limit(placement) if settings.memory_mb is None else settings.memory_mb * 2**20
         self._engine = Engine(table, placement, memory_bytes=limit, on_work=self._tell_work)

@@ -1,12 +1,22 @@
-"""Generators by name. To add one: a file with its adapter, and a line here."""
+"""Generators by name. To add one: a file with its adapter, and a line here; for many alike, a family."""
 
 from __future__ import annotations
 
 from .base import Generator
 from .faces import Faces
+from .table import GeneratorTable, Opener
 
 GENERATORS: dict[str, type[Generator]] = {
     "faces": Faces,
 }
 
-__all__ = ["GENERATORS", "Faces", "Generator"]
+#: prefix of references -> what opens them
+FAMILIES: dict[str, Opener] = {}
+
+
+def open_table() -> GeneratorTable:
+    """All generators, and any that a reference names: for whoever asks on a machine of his own."""
+    return GeneratorTable(GENERATORS, FAMILIES, open_any=True)
+
+
+__all__ = ["FAMILIES", "GENERATORS", "Faces", "Generator", "GeneratorTable", "Opener", "open_table"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ GROUPS: Mapping[str, str] = {
 #: how the names of environment variables begin
 PREFIX = "LATENT_INV_SERVE_"
 MIB = 2**20
+#: a further generator, as NAME=FAMILY:WHAT
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}=[a-z0-9]+:.+")
 
 
 def _option(
@@ -112,6 +115,11 @@ class ServerConfig(Settings):
         low=64,
         optional=True,
     )
+    generators: tuple[str, ...] = _option(
+        (),
+        "worker",
+        "Further generators, each NAME=REFERENCE, such as vae=diffusers:/models/vae; clients use the name.",
+    )
     checkpoint_steps: int = _option(
         50, "worker", "A running job is saved after so many steps, to go on from there.", unit="steps", low=1
     )
@@ -171,6 +179,7 @@ class ServerConfig(Settings):
             if option.kind == "path" and value is not None:
                 object.__setattr__(self, option.name, _as_path(value, option.name))
         object.__setattr__(self, "devices", _as_devices(self.devices))
+        object.__setattr__(self, "generators", _as_aliases(self.generators))
         if (self.tls_certificate is None) != (self.tls_key is None):
             missing = "tls_key" if self.tls_key is None else "tls_certificate"
             raise SpecError("must be given too: TLS needs a certificate and its key", field=missing)
@@ -182,6 +191,11 @@ class ServerConfig(Settings):
             raise SpecError(
                 f'"{self.host:.60}" can be reached by other machines and there is {lack}; {needed}', field="host"
             )
+
+    @property
+    def aliases(self) -> tuple[tuple[str, str], ...]:
+        """`generators` as (name, reference)."""
+        return tuple((name, reference) for name, _, reference in (text.partition("=") for text in self.generators))
 
     @property
     def encrypted(self) -> bool:
@@ -207,6 +221,18 @@ def _as_devices(value: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise SpecError(f"names a device twice: {', '.join(names):.60}", field="devices")
     return tuple(names)
+
+
+def _as_aliases(value: Any) -> tuple[str, ...]:
+    texts = tuple(text for text in ((value,) if isinstance(value, str) else value) if text != "")
+    for text in texts:
+        if not isinstance(text, str) or not _ALIAS.fullmatch(text):
+            accepted = "a name of letters, digits, - _ and ., then =, then a reference such as diffusers:/models/vae"
+            raise SpecError(f"must be {accepted}, found {text!r:.80}", field="generators")
+    names = [text.partition("=")[0] for text in texts]
+    if len(set(names)) < len(names):
+        raise SpecError(f"names a generator twice: {', '.join(names):.80}", field="generators")
+    return texts
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Fleet:
 
     Args:
         devices: a worker for each.
-        threads, lane_width, memory_mb, catalogue: of each worker, see `WorkerSettings`.
+        threads, lane_width, memory_mb, catalogue, aliases: of each worker, see `WorkerSettings`.
         heartbeat_seconds: a worker is replaced if its loop has not turned, or nothing was heard of it, for so long.
         wait_seconds: how long `submit` waits for a worker that is being started.
     Attributes:
@@ -85,6 +85,7 @@ class Fleet:
         *,
         memory_mb: int | None = None,
         catalogue: str = DEFAULT_CATALOGUE,
+        aliases: tuple[tuple[str, str], ...] = (),
         heartbeat_seconds: float = 30.0,
         wait_seconds: float = 30.0,
     ) -> None:
@@ -98,7 +99,14 @@ class Fleet:
         self._seats = []
         for device in devices:
             engine = ProcessEngine(
-                device, threads, lane_width, catalogue, memory_mb=memory_mb, by_hand=True, events=self._events
+                device,
+                threads,
+                lane_width,
+                catalogue,
+                aliases=aliases,
+                memory_mb=memory_mb,
+                by_hand=True,
+                events=self._events,
             )
             self._seats.append(_Seat(device, engine))
         self._threads = [
@@ -300,5 +308,6 @@ def open_fleet(config: ServerConfig) -> Fleet:
         config.threads,
         config.lane_width,
         memory_mb=config.memory_mb,
+        aliases=config.aliases,
         heartbeat_seconds=config.heartbeat_seconds,
     )

@@ -50,7 +50,7 @@ def test_a_long_training_can_be_read_again(tmp_path: Path) -> None:
 def test_an_encoder_is_of_its_generator_and_weights(tmp_path: Path) -> None:
     smooth = loaded("smooth")
     path = encoder_file(tmp_path)
-    assert load_encoder(smooth, path).card.space == "z"
+    assert load_encoder(smooth, path).space_name == "z"
     with pytest.raises(AssetError, match=r"trained for generator smooth, this is dead.*train-encoder --generator dead"):
         load_encoder(loaded("dead"), path)
     for changed, said in (

@@ -86,6 +86,8 @@ class BadLine:
         pipes = [asyncio.create_task(self._pipe(*ends, left)) for ends in ((reader, back), (there, writer))]
         try:
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
+            # Here, once a connection: both ways may have passed the cut before either was noticed.
+            self.broken += bool(left and left[0] < 0)
         finally:
             for pipe in pipes:
                 pipe.cancel()
@@ -97,7 +99,6 @@ class BadLine:
             if left:
                 left[0] -= len(data)
                 if left[0] < 0:
-                    self.broken += 1
                     return
             writer.write(data)
             await writer.drain()

@@ -38,6 +38,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "threads": (1, 2, 3),
     "lane_width": (1, 2, 3),
     "memory_mb": (1000, 2000, 3000),
+    "generators": (["a=b:c"], ["a=b:/c", "d=e:f"], ["g=h:i?j=k"]),
     "checkpoint_steps": (1, 2, 3),
     "heartbeat_seconds": (1.5, 2, 3.5),
     "max_message_mb": (1, 2, 3),
