@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf import duration_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from latent_inv import errors
@@ -61,27 +61,30 @@ def error_from(code: str, text: str, details: bytes | None) -> LatentInvError:
     """
     kind = _BY_STATUS.get(code, errors.InternalError)
     field, retry_after, message = "", None, text
-    if details:
-        for packed in _details(details):
-            info, bad, retry = (
-                error_details_pb2.ErrorInfo(),
-                error_details_pb2.BadRequest(),
-                error_details_pb2.RetryInfo(),
-            )
-            if packed.Unpack(info):
-                kind = _BY_REASON.get(info.reason, kind)
-            elif packed.Unpack(bad) and bad.field_violations:
-                field, message = bad.field_violations[0].field, bad.field_violations[0].description
-            elif packed.Unpack(retry):
-                retry_after = retry.retry_delay.ToMilliseconds() / 1000
+    for detail in _details(details or b""):
+        if isinstance(detail, error_details_pb2.ErrorInfo):
+            kind = _BY_REASON.get(detail.reason, kind)
+        elif isinstance(detail, error_details_pb2.BadRequest) and detail.field_violations:
+            field, message = detail.field_violations[0].field, detail.field_violations[0].description
+        elif isinstance(detail, error_details_pb2.RetryInfo):
+            retry_after = detail.retry_delay.ToMilliseconds() / 1000
     return kind(message, field=field, retry_after=retry_after)
 
 
-def _details(data: bytes) -> Iterable[any_pb2.Any]:
+def _details(data: bytes) -> Iterator[Message]:
+    """What can be read; a proxy may have spoilt the rest, and code and text are worth more than why."""
     try:
-        return status_pb2.Status.FromString(data).details
-    except DecodeError:  # of a proxy; code and text are worth more than why they cannot be read
-        return ()
+        packed = status_pb2.Status.FromString(data).details
+    except DecodeError:
+        return
+    for item in packed:
+        for form in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
+            detail = form()
+            try:
+                if item.Unpack(detail):
+                    yield detail
+            except DecodeError:
+                break
 
 
 def short(text: str, size: int = MAX_MESSAGE_CHARS) -> str:

@@ -23,6 +23,7 @@ from latent_inv.result import JobResult
 from latent_inv.spec import Adam, Budget, JobSpec
 
 from .figures import Figure, Options, run_parts
+from .fuzz import fuzz
 from .serving import Server, kill_worker
 from .spine import run_all, targets
 
@@ -140,4 +141,4 @@ def damaged(data: Path) -> int:
     return sum(hashlib.sha256(path.read_bytes()).hexdigest() != path.name for path in named)
 
 
-PARTS: dict[str, Callable[[Options], list[Figure]]] = {"kills": kills}
+PARTS: dict[str, Callable[[Options], list[Figure]]] = {"kills": kills, "fuzz": fuzz}
