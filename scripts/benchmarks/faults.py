@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import tempfile
 import time
@@ -11,24 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from latent_inv.client.job import OVER, Job
+from latent_inv.client.job import OVER
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.errors import LatentInvError, NotFoundError
+from latent_inv.errors import LatentInvError
 from latent_inv.generators import GENERATORS
 from latent_inv.images import Picture
-from latent_inv.result import JobResult
-from latent_inv.spec import Adam, Budget, JobSpec
+from latent_inv.spec import Adam, Budget
 
+from .disk_full import disk_full
 from .figures import Figure, Options, run_parts
 from .fuzz import fuzz
+from .recovery import WIDTH, create_one, damaged, ended, same, undisturbed
 from .serving import Server, kill_worker
-from .spine import run_all, targets
+from .spine import targets
 
-#: kernels are chosen by it, so a job has to run at the same one again
-WIDTH = 4
 #: quiet time before a kill: within a start, within a step, or after many
 PAUSES = (0.05, 6.0)
 
@@ -79,29 +75,11 @@ def kills(options: Options) -> list[Figure]:
     ]
 
 
-def undisturbed(engine: Engine, pictures: list[Picture], settings: dict[str, Any]) -> list[JobResult]:
-    """The same jobs in this process, with nobody near."""
-    specs = {
-        f"{index}": JobSpec(picture=picture, seed=index, priority="bulk", lane_width=WIDTH, **settings)
-        for index, picture in enumerate(pictures)
-    }
-    results = run_all(engine, specs)
-    return [results[name] for name in specs]
-
-
 def create(server: Server, pictures: list[Picture], round_: int, settings: dict[str, Any]) -> list[str]:
     """Queue a job a picture; their ids."""
     with server.client() as client:
         return [
-            client.jobs.create(
-                picture.pixels,
-                value_range=(-1, 1),
-                seed=index,
-                priority="bulk",
-                lane_width=WIDTH,
-                request_id=f"round-{round_}-job-{index}",
-                **settings,
-            ).job_id
+            create_one(client, picture, index, f"round-{round_}-job-{index}", settings)
             for index, picture in enumerate(pictures)
         ]
 
@@ -116,29 +94,4 @@ def all_over(server: Server, ids: list[str]) -> bool:
     return all(states.get(job_id, "lost") in (*OVER, "lost") for job_id in ids)
 
 
-def ended(server: Server, ids: list[str]) -> list[Job | None]:
-    """Every job at its end; None for one that is not there."""
-    found: list[Job | None] = []
-    with server.client() as client:
-        for job_id in ids:
-            try:
-                found.append(client.jobs.wait(job_id))
-            except NotFoundError:
-                found.append(None)
-    return found
-
-
-def same(job: Job | None, expected: JobResult) -> bool:
-    """Is its result that of the undisturbed run, to the last bit? One that was lost is counted elsewhere."""
-    if job is None or job.result is None:
-        return True
-    return all(np.array_equal(array, job.result.latents[name]) for name, array in expected.latents.items())
-
-
-def damaged(data: Path) -> int:
-    """Files that are named by a hash and have another."""
-    named = [path for path in data.rglob("*") if path.is_file() and len(path.name) == 64]
-    return sum(hashlib.sha256(path.read_bytes()).hexdigest() != path.name for path in named)
-
-
-PARTS: dict[str, Callable[[Options], list[Figure]]] = {"kills": kills, "fuzz": fuzz}
+PARTS: dict[str, Callable[[Options], list[Figure]]] = {"kills": kills, "diskfull": disk_full, "fuzz": fuzz}
