@@ -101,7 +101,7 @@ async def _fuzz(seed: int, count: int) -> tuple[Tally, tuple[int, ...], tuple[in
                 everything = services(seed)
                 for service, methods in everything.items():
                     await _examples(
-                        channel, client, application, methods, random.Random(seed), 60, Tally(), contents, service
+                        channel, client, application, methods, random.Random(seed), 400, Tally(), contents, service
                     )
                 before = await _now()
                 for service, methods in everything.items():
@@ -123,7 +123,7 @@ async def _examples(
     contents: list[bytes],
     service: str,
 ) -> None:
-    numbers = iter(range(count))
+    numbers, alone = iter(range(count)), asyncio.Lock()
 
     async def some() -> None:
         for number in numbers:
@@ -149,8 +149,9 @@ async def _examples(
             if text.startswith(("!", *BAD)):
                 tally.unknown.append(f"{method.path}: {text[:200]}; {data[0][-80:]!r}")
             if number % EVERY == EVERY - 1:
-                await _clear(client)
-                await _real_job(client, tally)
+                async with alone:
+                    await _clear(client)
+                    await _real_job(client, tally)
 
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
     await _clear(client)

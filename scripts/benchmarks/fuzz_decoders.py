@@ -72,7 +72,7 @@ def a_picture(data: bytes, chance: random.Random, folder: Path) -> dict[str, Any
         except Exception:  # it is Pillow's to refuse
             return {"source": chance.choice((None, 3, ["a"], {})), "value_range": value_range}
     shape = chance.choice(
-        ((4, 5, 3), (3, 4, 5), (4, 5), (1, 4, 5), (4, 5, 1), (4, 5, 4), (2, 4, 5), (1, 3, 4, 5), (0, 4, 3))
+        ((4, 5, 3), (3, 4, 5), (4, 5), (1, 4, 5), (4, 5, 1), (4, 5, 4), (2, 4, 5), (1, 3, 4, 5), (7,))
     )
     dtype = chance.choice(("float32", "float64", "float16", "uint8", "uint16", "bool", "int32", "complex64", "object"))
     low, high = chance.choice(((0, 1), (-1, 1), (0, 255), (0, 65535), (-3, 3), (0, 0)))

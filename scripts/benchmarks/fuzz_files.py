@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import random
 import struct
+import warnings
+import zipfile
 import zlib
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from .fuzz_messages import spoil_bytes
 
@@ -47,6 +50,7 @@ def pictures(seed: int) -> list[bytes]:
     add(colours, "JPEG", progressive=True, icc_profile=profile)
     add(colours.convert("CMYK"), "JPEG", icc_profile=profile)
     add(colours, "WEBP", lossless=True)
+    add(colours, "WEBP")
     add(clear, "WEBP")
     for kind in ("WEBP", "GIF", "PNG", "TIFF"):
         add(colours, kind, save_all=True, append_images=[colours.rotate(180)])
@@ -58,16 +62,30 @@ def pictures(seed: int) -> list[bytes]:
             add(
                 alpha.convert(mode) if mode in ("F", "I") else colours.convert("RGB" if mode == "LAB" else mode), "TIFF"
             )
+    old = PngInfo()
+    old.add_text("Raw profile type exif", f"\nexif\n   14\n{_exif(6).hex()}\n")
+    add(colours, "PNG", pnginfo=old)
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    lab_picture = ImageCms.applyTransform(colours, to_lab)
+    if lab_picture is not None:
+        add(lab_picture, "TIFF")
     add(colours, "MPO", save_all=True, append_images=[colours])
     add(clear.point(lambda _: 0), "PNG")
     found += [png_of(side, side) for side in (0, 1, 100_000, 2**31 - 1)]
+    found.append(png_of(4, 3, bits=16, content=b"".join(b"\0" + rng.bytes(24) for _ in range(3))))
     return [*found, b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP", b"<svg/>", b"BM"]
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A PNG that says it is so large, with nothing in it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(64))), (b"IEND", b""))
+def _exif(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def png_of(width: int, height: int, bits: int = 8, content: bytes = bytes(64)) -> bytes:
+    """A PNG in colour that says it is so large, with this in it."""
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(content)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
 
@@ -119,6 +137,12 @@ def latents(seed: int) -> list[bytes]:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         found.append(buffer.getvalue())
+    found.append(_numpy(np.array([{}], dtype=object)))
+    found += [_zip_of(("data.pkl", b""), ("constants.pkl", b"")), _zip_of(("z.npy", _numpy(z)), ("z.npy", _numpy(z)))]
+    found += [_zip_of(("readme.txt", b"text")), _zip_of(*((f"{number}.npy", b"") for number in range(20_000)))]
+    found += [_safe('{"z":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'), _safe("{" + " " * 2**21 + "}")]
+    found.append(_safe('{"z":{"dtype":"F32","shape":[' + "1," * 40 + '1],"data_offsets":[0,4]}}'))
+    found.append(_zip_of(*((f"part{number}.npy", _numpy(z)) for number in range(500))))
     return [
         *found,
         b"",
@@ -135,6 +159,20 @@ def _numpy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def _zip_of(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as archive:
+        warnings.simplefilter("ignore")  # a name that is there twice
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _safe(header: str) -> bytes:
+    """A safetensors file with this header and one number."""
+    return struct.pack("<Q", len(header)) + header.encode() + bytes(4)
 
 
 def _archive(*, compressed: bool = False, **arrays: Any) -> bytes:

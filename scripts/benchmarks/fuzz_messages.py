@@ -100,7 +100,7 @@ def _spoil_map(holder: Any, field: Any, chance: random.Random, contents: Sequenc
         del holder[chance.choice(keys)]
         return
     # A map of many is rare, but somebody sends it.
-    for number in range(chance.choice((1, 1, 1, 2, 20))):
+    for number in range(chance.choice((1, 1, 1, 2, 300))):
         key = chance.choice((*_TEXTS[:8], f"part{number}", *keys))
         if kind.type == FieldDescriptor.TYPE_MESSAGE:
             inner = holder[key]
@@ -114,9 +114,10 @@ def _spoil_list(holder: Any, field: Any, chance: random.Random, contents: Sequen
     if len(holder) and kind < 0.3:
         del holder[chance.randrange(len(holder))]
     elif field.type == FieldDescriptor.TYPE_MESSAGE:
-        inner = holder.add()
-        if inner.DESCRIPTOR.fields:
-            _spoil(inner, chance.choice(inner.DESCRIPTOR.fields), chance, contents)
+        for _ in range(chance.choice((1, 1, 1, 40))):
+            inner = holder.add()
+            if inner.DESCRIPTOR.fields:
+                _spoil(inner, chance.choice(inner.DESCRIPTOR.fields), chance, contents)
     elif len(holder) and kind < 0.6:
         holder[chance.randrange(len(holder))] = _value(field, chance, contents, None)
     else:
