@@ -73,7 +73,7 @@ class TotalVariation(Settings):
 
 
 #: what is perceived leads; the pixels keep colours right, and more of them costs perceptual distance
-DEFAULT_LOSSES: tuple[Settings, ...] = (Pixel(weight=0.5), Perceptual())
+DEFAULT_LOSSES: tuple[Settings, ...] = (Pixel(weight=0.25), Perceptual())
 
 
 # ---- observations: A ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ SOLVER_HELP = (
     "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
 )
-LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.5 and perceptual."
+LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
 #: options that only work in this process has
 _LOCAL = ("device", "threads", "encoder")
 
