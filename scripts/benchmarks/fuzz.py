@@ -34,6 +34,7 @@ from .fuzz_calls import GENERATOR, SIDE, Method, services
 from .fuzz_decoders import decoders
 from .fuzz_files import latents, pictures
 from .fuzz_messages import spoil_bytes, spoil_one
+from .streams import fill_pools
 
 #: seconds after which a call that has said nothing counts as hanging
 PATIENCE = 30.0
@@ -99,6 +100,7 @@ async def _fuzz(seed: int, count: int) -> tuple[Tally, tuple[int, ...], tuple[in
             address = f"127.0.0.1:{application.port}"
             async with grpc.aio.insecure_channel(address) as channel, AsyncClient(address) as client:
                 everything = services(seed)
+                await fill_pools(channel)
                 for service, methods in everything.items():
                     await _examples(
                         channel, client, application, methods, random.Random(seed), 400, Tally(), contents, service

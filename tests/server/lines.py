@@ -1,4 +1,4 @@
-"""Servers in a thread of their own, and lines to them that break."""
+"""Servers in a thread of their own, and lines to them that are slow and break."""
 
 from __future__ import annotations
 
@@ -43,17 +43,18 @@ def serving(engine: Any, config: ServerConfig | None = None, store: Store | None
 
 
 class BadLine:
-    """Forwards to a server, and resets its connections one after the other.
+    """Forwards to a server, late, and resets its connections one after the other.
 
     Args:
         target: "host:port".
         cuts: bytes that pass, both ways together, before the first connection is reset, the second …; those after them
             stay.
+        delay: seconds that each piece takes longer.
     """
 
-    def __init__(self, target: str, cuts: list[int]) -> None:
+    def __init__(self, target: str, cuts: list[int], delay: float = 0.0) -> None:
         host, port = target.rsplit(":", 1)
-        self._target, self._cuts = (host, int(port)), list(cuts)
+        self._target, self._cuts, self._delay = (host, int(port)), list(cuts), delay
         #: connections that were reset
         self.broken = 0
         self._ready, self._stop = threading.Event(), threading.Event()
@@ -100,5 +101,6 @@ class BadLine:
                 left[0] -= len(data)
                 if left[0] < 0:
                     return
+            await asyncio.sleep(self._delay)
             writer.write(data)
             await writer.drain()
