@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Generator
+from .diffusers_autoencoder import open_model
 from .faces import Faces
 from .table import GeneratorTable, Opener
 
@@ -11,7 +12,9 @@ GENERATORS: dict[str, type[Generator]] = {
 }
 
 #: prefix of references -> what opens them
-FAMILIES: dict[str, Opener] = {}
+FAMILIES: dict[str, Opener] = {
+    "diffusers": open_model,
+}
 
 
 def open_table() -> GeneratorTable:
