@@ -147,9 +147,15 @@ class DiffusersAutoencoder(Generator):
             network.enable_tiling()
         if is_on(cls.options, "sliced"):
             network.enable_slicing()
-        if hasattr(network, "set_attn_processor"):
-            # torch's fused attention has no forward mode and no second derivative.
-            network.set_attn_processor(diffusers.models.attention_processor.AttnProcessor())
+        attention = diffusers.models.attention_processor
+        for module in network.modules():
+            if isinstance(module, attention.Attention):
+                # torch's fused attention has no forward mode and no second derivative.
+                module.set_processor(attention.AttnProcessor())
+            # "Up" to float32 is meant for half precision; of float64 it would cut off half of the digits.
+            for switch in ("upcast_softmax", "upcast_attention"):
+                if hasattr(module, switch):
+                    setattr(module, switch, False)
         tell(cls.name, size, size)
         return cls(network.to(device))
 
