@@ -130,6 +130,15 @@ class AssetStore:
         whole = [path for path in found if self._is_whole(path, asset)]
         return ("here", whole[0]) if whole else ("damaged", found[0]) if found else ("missing", None)
 
+    def cached(self, name: str) -> Path | None:
+        """The file of `name` in our own cache, whole or not; None: there is none.
+
+        Raises:
+            SpecError: there is no such name.
+        """
+        path = self._folder / _asset(self._assets, name).cache_name
+        return path if path.exists() else None
+
     def _bring(self, asset: Asset, cached: Path, wheel: Path | None, progress: Progress) -> Path:
         with self._scratch() as scratch:
             part = scratch / "part"

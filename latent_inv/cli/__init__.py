@@ -10,6 +10,7 @@ from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
 from .looks import decode, generators, sample
+from .models import models
 from .serve import serve
 from .shell import EXIT_HELP
 from .tokens import tokens
@@ -33,6 +34,7 @@ app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(models, name="models")
 app.command()(doctor)
 app.command()(health)
 app.command()(train_encoder)
