@@ -42,6 +42,8 @@ class Stage:
         steps: most steps of a row in this stage; None: all that the budget leaves.
         enough_psnr_db, enough_lpips: a row that has both when the stage is over is done; None: it goes on.
         rungs: (step, keep), counted from the stage's begin; see `Initialiser.rungs`.
+        space: name of the space that it searches.
+        radius: how far latents may go from where a row entered the stage, in deviations; None: anywhere.
     """
 
     objective: Objective
@@ -51,6 +53,8 @@ class Stage:
     enough_psnr_db: float | None = None
     enough_lpips: float | None = None
     rungs: tuple[tuple[int, int], ...] = ()
+    space: str = ""
+    radius: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Job:
         stages: one after the other, each row at its own pace.
         target: what all rows are compared with, its features computed; without the parts of any start.
         limit: most steps of a row over all stages.
-        starts: part -> [1, …] on the device, a row each.
+        space: where the result is; the last stage searches there.
+        starts: part -> [1, …] on the device, a row each, of the space of the stage in which it begins.
         entries: the stage in which each row begins; rows of later stages sleep until another row gets there.
         visible: (height, width) of the picture without padding.
     """
@@ -81,8 +86,8 @@ class Job:
 
     @property
     def objective(self) -> Objective:
-        """The sum that is minimised; stages differ only in which of its terms a solver models."""
-        return self.stages[0].objective
+        """The sum that is minimised; stages differ only in their space, and in which terms a solver models."""
+        return self.stages[-1].objective
 
 
 class Catalogue:
@@ -169,31 +174,38 @@ def build_job(
         found = f"{size[1]} × {size[0]}"
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
-    encode = _encode(spec, space_name, picture, catalogue)
-    picked = pick_for(spec, type(generator), space_name, size, encoder=encode is not None)
+    encoder = catalogue.encoder(spec.generator, spec.dtype) if wants_encoder(spec) else None
+    picked = pick_for(spec, type(generator), space_name, size, encoded=encoder.space_name if encoder else None)
+    spaces = [stage.space or space_name for stage in picked.stages]
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
+    encode = _encode(spec, generator, spaces[0], picture, encoder)
     with at("initialiser"):
-        starts = initialiser.starts(objective.space, size, lambda row: stream(spec.seed, "start", row), encode)
+        first = generator.spaces[spaces[0]]
+        starts = initialiser.starts(first, size, lambda row: stream(spec.seed, "start", row), encode)
     entries, rungs = [0] * len(starts), [initialiser.rungs]
     alone = len(starts) == 1 or any(keep == 1 for _, keep in initialiser.rungs)
     for index, stage in enumerate(picked.stages[1:], 1):
         joining = stage.joined_by if alone else None
         rungs.append(() if joining is None else INITIALISERS[type(joining)](joining).rungs)
         for _ in range(0 if joining is None else joining.count - 1):
-            starts.append(objective.space.sample(size, stream(spec.seed, "start", len(starts))))
+            starts.append(generator.spaces[spaces[index]].sample(size, stream(spec.seed, "start", len(starts))))
             entries.append(index)
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
     width = lane_width(spec, catalogue.placement)
     target, stages = objective.prepare(picture, {}), []
-    for stage, own_rungs in zip(picked.stages, rungs, strict=True):
+    masked = picture.weight is not None
+    for stage, space, own_rungs in zip(picked.stages, spaces, rungs, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
         rounded = catalogue.rounded(spec.generator, spec.dtype) if solver.rounds else None
-        own = replace(objective, modelled=solver.modelled(list(objective.losses)), rounded=rounded)
-        check_solver(own, solver, starts[0], target)
-        key = batch_key(spec, stage.solver, space_name, size, width, masked=picture.weight is not None)
-        stages.append(Stage(own, solver, key, stage.steps, stage.enough_psnr_db, stage.enough_lpips, own_rungs))
+        modelled = solver.modelled(list(objective.losses))
+        own = replace(objective, space=generator.spaces[space], modelled=modelled, rounded=rounded)
+        check_solver(own, solver, blank(own, size), target)
+        near = stage.radius is not None
+        key = batch_key(spec, stage.solver, space, size, width, masked=masked, near=near)
+        enough = (stage.enough_psnr_db, stage.enough_lpips)
+        stages.append(Stage(own, solver, key, stage.steps, *enough, own_rungs, space, stage.radius))
     return Job(
         spec=spec,
         stages=tuple(stages),
@@ -210,12 +222,43 @@ def build_job(
     )
 
 
-def _encode(spec: specs.JobSpec, space: str, picture: Picture, catalogue: Catalogue) -> Encode | None:
-    """What an encoder sees in the job's picture, asked for only if the start wants it; None without an encoder."""
-    encoder = catalogue.encoder(spec.generator, spec.dtype) if wants_encoder(spec) else None
-    if encoder is None or encoder.space_name != space:
+def _encode(
+    spec: specs.JobSpec, generator: Generator, space: str, picture: Picture, encoder: PictureEncoder | None
+) -> Encode | None:
+    """What an encoder sees in the job's picture, lifted to `space` where it has to be; None without an encoder."""
+    if encoder is not None and encoder.space_name == space:
+        return partial(encoder.see, picture)
+    if encoder is None or encoder.space_name not in generator.routes.get(space, ()):
         return None
-    return partial(encoder.see, picture)
+    return partial(_encode_earlier, generator, encoder, space, picture, stream(spec.seed, "encode"))
+
+
+def _encode_earlier(
+    generator: Generator,
+    encoder: PictureEncoder,
+    space: str,
+    picture: Picture,
+    noise: torch.Generator,
+    passes: int,
+    fixed: Mapping[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """What an encoder of an earlier space sees, as searched parts of `space`, [1, …].
+
+    Args:
+        noise: for fixed parts that the earlier space has and this one has not.
+        fixed: parts of `space` that are not searched.
+    """
+    size = (picture.height, picture.width)
+    own = split(encoder.space.sample(size, noise), encoder.space.searched)[1]
+    own = {name: generator.place(fixed.get(name, tensor)) for name, tensor in own.items()}
+    lifted = generator.lift({**own, **encoder.see(picture, passes, own)}, space)
+    return split(lifted, generator.spaces[space].searched)[0]
+
+
+def blank(objective: Objective, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Zeros in the form of one row of its space: part -> [1, …]."""
+    shapes, place = objective.space.shapes(size), objective.generator.place
+    return {name: place(torch.zeros(1, *shape)) for name, shape in shapes.items()}
 
 
 def split(latents: Latents, searched: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class Constants:
     Attributes:
         fixed: parts that are not searched.
         reach: searched part -> [R], how far from the prior's mean it may explore.
+        near: {"anchor": searched part -> [R, …], "radius": [R]}, the ball that it must stay in; empty: there is none.
         losses: loss name -> number name -> [R].
         observation: number name -> [R].
     """
@@ -35,6 +36,7 @@ class Constants:
     reach: Mapping[str, Tensor]
     losses: Mapping[str, Mapping[str, Tensor]]
     observation: Mapping[str, Tensor]
+    near: Mapping[str, Any] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """As a tree, for cutting and joining rows."""
@@ -48,13 +50,14 @@ class Constants:
             "reach": dict(self.reach),
             "losses": {name: dict(rows) for name, rows in self.losses.items()},
             "observation": dict(self.observation),
+            "near": dict(self.near),
         }
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Constants:
         """The inverse of `tree`."""
         target = Target(tree["image"], tree["weight"], tree["features"], tree["feature_weight"])
-        return cls(target, tree["fixed"], tree["reach"], tree["losses"], tree["observation"])
+        return cls(target, tree["fixed"], tree["reach"], tree["losses"], tree["observation"], tree["near"])
 
 
 @dataclass(frozen=True)

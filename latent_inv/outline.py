@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from dataclasses import replace
 
 from . import spec as specs
 from .device import DTYPES, Placement
@@ -61,32 +62,46 @@ def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
     return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
 
 
-def pick_for(spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoder: bool) -> Picked:
+def pick_for(
+    spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoded: str | None
+) -> Picked:
     """What the policy takes for a job; needs no weights.
 
     Args:
         size: (height, width) of the fitted picture.
+        encoded: the space in which an encoder finds latents; None: there is none.
     """
-    shapes = kind.spaces[space].shapes(size)
     observed = OBSERVATIONS[type(spec.observation)](spec.observation).differentiable
-    offers = Offers(
-        encoder=encoder,
-        differentiable=kind.differentiable and observed,
-        forward_mode=kind.forward_mode,
-        latents=sum(math.prod(shapes[name]) for name in kind.spaces[space].searched),
-        pixels=3 * size[0] * size[1],
-        number_bytes=DTYPES[spec.dtype].itemsize,
-    )
-    return pick(spec, offers)
+
+    def offers(name: str) -> Offers:
+        shapes = kind.spaces[name].shapes(size)
+        return Offers(
+            encoder=encoded is not None and encoded in (name, *kind.routes.get(name, ())),
+            differentiable=kind.differentiable and observed,
+            forward_mode=kind.forward_mode,
+            latents=sum(math.prod(shapes[part]) for part in kind.spaces[name].searched),
+            pixels=3 * size[0] * size[1],
+            number_bytes=DTYPES[spec.dtype].itemsize,
+        )
+
+    route = tuple((name, offers(name)) for name in kind.routes.get(space, ()))
+    return pick(spec, replace(offers(space), route=route))
 
 
 def wants_encoder(spec: specs.JobSpec) -> bool:
     """Does the start ask an encoder? A damaged or foreign one must not refuse jobs that begin without."""
-    return isinstance(spec.initialiser, (specs.Auto, specs.Encoder, specs.Halving))
+    return isinstance(spec.initialiser, (specs.Auto, specs.Encoder, specs.Halving, specs.Lifted))
 
 
 def batch_key(
-    spec: specs.JobSpec, solver: Settings, space: str, size: tuple[int, int], width: int, *, masked: bool
+    spec: specs.JobSpec,
+    solver: Settings,
+    space: str,
+    size: tuple[int, int],
+    width: int,
+    *,
+    masked: bool,
+    near: bool = False,
 ) -> Hashable:
     """What must be equal for rows to share a call: everything but numbers, targets and latents."""
     return (
@@ -97,6 +112,7 @@ def batch_key(
         width,
         spec.perceptual,
         masked,
+        near,
         spec.budget.target_lpips is not None,
         structure(solver),
         structure(spec.observation),

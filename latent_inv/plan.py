@@ -13,13 +13,13 @@ import torch
 
 from latent_inv import policy
 from latent_inv.assets import ASSETS, fetch
-from latent_inv.build import Job, Stage, build_job
+from latent_inv.build import Job, Stage, blank, build_job
 from latent_inv.checks import jacobian_bytes
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.engine.footprint import has_jacobian, kept_bytes
 from latent_inv.engine.runner import evaluate
-from latent_inv.engine.starts import first_tensors
+from latent_inv.engine.starts import in_stage
 from latent_inv.errors import AssetError
 from latent_inv.generators import open_table
 from latent_inv.objective import Constants
@@ -109,9 +109,9 @@ def plan(
     job = None if missing else build_job(spec, engine.catalogue)
     kind = engine.catalogue.find(spec.generator)
     # Without weights its file is not read; encoders are trained for the default space, unless told otherwise.
-    encoded = engine.catalogue.has_encoder(spec.generator) and space == kind.default_space
+    encoded = kind.default_space if engine.catalogue.has_encoder(spec.generator) else None
     size = (picture.height, picture.width)
-    picked = pick_for(spec, kind, space, size, encoder=encoded) if job is None else job.picked
+    picked = pick_for(spec, kind, space, size, encoded=encoded) if job is None else job.picked
     limit = step_limit(spec, picked)
     timed = None if job is None else _time_stages(job, engine.placement.synchronise)
     seconds = None if timed is None else sum(duration * calls for duration, calls in timed)
@@ -158,7 +158,9 @@ def _text(settings: Settings) -> str:
 
 
 def _stage_text(stage: policy.Stage) -> str:
-    return _text(stage.solver) if stage.steps is None else f"{_text(stage.solver)} for at most {stage.steps} steps"
+    where = f" in {stage.space}" if stage.space else ""
+    most = "" if stage.steps is None else f" for at most {stage.steps} steps"
+    return _text(stage.solver) + where + most
 
 
 def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float, float]]:
@@ -184,7 +186,7 @@ def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, evaluations:
 
 
 def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:
-    latents, constants = _one_lane(job)
+    latents, constants = _one_lane(job, stage)
     keys, progress = torch.zeros(job.width, dtype=torch.int64), torch.zeros(job.width)
     first = next(iter(latents.values()))
     durations = []
@@ -204,20 +206,21 @@ def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> floa
 
 def _memory(job: Job) -> float:
     """Bytes: constants of all rows, what autograd keeps in one call (each storage once), and the largest Jacobian."""
-    latents, constants = _one_lane(job)
     most = 0
     for stage in job.stages:
+        latents, constants = _one_lane(job, stage)
         jacobian = 0
         if has_jacobian(stage):
-            entries = stage.objective.residual_entries(job.starts[0], job.target)
-            jacobian = jacobian_bytes(stage.objective, job.starts[0], entries)
+            start = blank(stage.objective, (job.picture.height, job.picture.width))
+            entries = stage.objective.residual_entries(start, job.target)
+            jacobian = jacobian_bytes(stage.objective, start, entries)
         most = max(most, sum(kept_bytes(stage, latents, constants)) + jacobian)
-    features = constants.target.features or []
-    a_row = sum(item[0].numel() * item.element_size() for item in [constants.target.image, *features])
+    features = job.target.target.features or []
+    a_row = sum(item[0].numel() * item.element_size() for item in [job.target.target.image, *features])
     return most + a_row * len(job.starts)
 
 
-def _one_lane(job: Job) -> tuple[dict[str, torch.Tensor], Any]:
-    one = first_tensors(job)[0]
+def _one_lane(job: Job, stage: Stage) -> tuple[dict[str, torch.Tensor], Any]:
+    one = in_stage(job, stage)
     constants = Constants.from_tree(join_rows([one.constants.tree()] * job.width))
     return join_rows([one.latents] * job.width), constants

@@ -5,10 +5,11 @@ It looks at sizes and kinds only, never at measured speed, so the same request i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import spec as specs
+from .errors import UnsupportedError
 from .settings import Settings, plain
 
 #: more numbers than this, and a Jacobian costs more than it brings
@@ -22,6 +23,10 @@ IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
 WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
 #: with less time than this, several starts would take it from each other
 WIDE_SECONDS = 20.0
+#: how a layer is searched from what was lifted into it: near is where it should stay, so steps are small
+LIFTED = specs.Adam(learning_rate=0.05, typical=0, beta2=0.99)
+#: steps in the first space on the way to a layer, the same with little time, and steps in each layer
+FIRST_STEPS, HURRIED_STEPS, LIFTED_STEPS = 150, 5, 150
 #: steps of a solver without a gradient, which needs one candidate a step
 GRADIENT_FREE_STEPS = 5000
 
@@ -39,6 +44,7 @@ class Offers:
         latents: how many numbers are searched.
         pixels: how many numbers a picture has.
         number_bytes: bytes of a number.
+        route: earlier spaces from which latents can be lifted into this one, in their order, and what they offer.
     """
 
     encoder: bool
@@ -47,6 +53,7 @@ class Offers:
     latents: int
     pixels: int
     number_bytes: int = 4
+    route: tuple[tuple[str, Offers], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Stage:
         steps: most steps; None: all that the budget leaves.
         enough_psnr_db, enough_lpips: a row that has both when the stage is over needs no further one; None: it goes on.
         joined_by: further starts that join the first row that gets here, the worse half going at each rung; None: none.
+        space: where it searches, if that is not the job's own space but one on the way there; rows are lifted from
+            their best latents in the stage before.
+        radius: how far latents may go from where the row entered the stage, in deviations; None: anywhere.
     """
 
     solver: Settings
@@ -64,6 +74,8 @@ class Stage:
     enough_psnr_db: float | None = None
     enough_lpips: float | None = None
     joined_by: specs.Halving | None = None
+    space: str = ""
+    radius: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ class Picked:
                 "enough_psnr_db": stage.enough_psnr_db,
                 "enough_lpips": stage.enough_lpips,
                 "joined_by": plain(stage.joined_by),
+                "space": stage.space,
+                "radius": stage.radius,
             }
             for stage in self.stages
         ]
@@ -93,6 +107,8 @@ def pick(spec: specs.JobSpec, offers: Offers) -> Picked:
     """Fill in what `spec` leaves to the policy; what it names stays as it is."""
     why: list[str] = []
     initialiser = spec.initialiser
+    if isinstance(initialiser, specs.Lifted) or (offers.route and isinstance(initialiser, specs.Auto)):
+        return _lifted(spec, offers, initialiser if isinstance(initialiser, specs.Lifted) else specs.Lifted())
     if isinstance(initialiser, specs.Auto):
         initialiser, reason = _start(offers)
         why.append(reason)
@@ -117,13 +133,8 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     reason = _not_dense(spec, offers)
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
-    # An encoder starts near, so the first step may be bold; smaller damping left one of twelve behind.
-    bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.003)
-    # Only data terms vanish together with the pixels; a prior has its own say to the end.
-    data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
+    exact = _exact(spec)
     near = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
-    enough = (IN_RANGE_DB, IN_RANGE_LPIPS) if data_only else (None, None)
-    exact = Stage(bold, steps=40, enough_psnr_db=enough[0], enough_lpips=enough[1])
     seconds = spec.budget.seconds
     if seconds is not None and seconds < WIDE_SECONDS:
         last = f"then adam on all terms, for pictures that are not within {near} by then"
@@ -137,6 +148,60 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
         "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
     return (exact, wide, exact, polish), (_EXACT, last)
+
+
+def _exact(spec: specs.JobSpec) -> Stage:
+    """Finds pictures that the generator made."""
+    # An encoder starts near, so the first step may be bold; smaller damping left one of twelve behind.
+    bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.003)
+    # Only data terms vanish together with the pixels; a prior has its own say to the end.
+    data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
+    enough = (IN_RANGE_DB, IN_RANGE_LPIPS) if data_only else (None, None)
+    return Stage(bold, steps=40, enough_psnr_db=enough[0], enough_lpips=enough[1])
+
+
+def _lifted(spec: specs.JobSpec, offers: Offers, lifted: specs.Lifted) -> Picked:
+    """Space by space up to the job's own, each from the best of the last; see `specs.Lifted`."""
+    if not offers.route:
+        text = (
+            "no other space leads to this one, so there is nothing to lift; encoder, best_of and seeds can start here"
+        )
+        raise UnsupportedError(text, field="initialiser")
+    (origin, first), *between = offers.route
+    initialiser, reason = _start(first)
+    hurried = spec.budget.seconds is not None and spec.budget.seconds < WIDE_SECONDS
+    before = [replace(stage, space=origin) for stage in _first_stages(spec, first, hurried=hurried)]
+    if not hurried and offers.differentiable:
+        before += [Stage(LIFTED, LIFTED_STEPS, space=space, radius=lifted.radius) for space, _ in between]
+    if lifted.steps is not None:
+        before = [replace(stage, steps=lifted.steps) for stage in before]
+    last: tuple[Stage, ...] = (Stage(spec.solver),)
+    if isinstance(spec.solver, specs.Auto):
+        timed = spec.budget.seconds is not None
+        last = (Stage(LIFTED, None if timed else LIFTED_STEPS), Stage(specs.LBFGS(), POLISH_STEPS))
+        last = last[: 1 if timed else 2] if offers.differentiable else (Stage(specs.CMAES()),)
+    last = tuple(replace(stage, radius=lifted.radius) for stage in last)
+    if spec.budget.steps is not None:
+        before = _within(before, spec.budget.steps // 2)
+    way = ", ".join(dict.fromkeys(stage.space for stage in before))
+    said = f"way: {way}, then the space asked for, each from the best latents of the last; a picture that is found"
+    return Picked(initialiser, (*before, *last), (reason, f"{said} on the way is not searched for again"))
+
+
+def _first_stages(spec: specs.JobSpec, offers: Offers, *, hurried: bool) -> tuple[Stage, ...]:
+    """For the first space of several: as near as one start gets, since the later ones do the rest."""
+    if not offers.differentiable:
+        return (Stage(specs.CMAES(), GRADIENT_FREE_STEPS),)
+    if _not_dense(spec, offers):
+        return (Stage(specs.Adam(), HURRIED_STEPS if hurried else FIRST_STEPS),)
+    exact = _exact(spec)
+    return (replace(exact, steps=HURRIED_STEPS),) if hurried else (exact, Stage(specs.Adam(), FIRST_STEPS))
+
+
+def _within(stages: list[Stage], steps: int) -> list[Stage]:
+    """The same stages with shorter ones, where they would take more than so many steps together."""
+    whole = sum(stage.steps or 0 for stage in stages)
+    return [replace(stage, steps=(stage.steps or 0) * min(steps, whole) // max(1, whole)) for stage in stages]
 
 
 def _not_dense(spec: specs.JobSpec, offers: Offers) -> str:

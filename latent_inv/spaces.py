@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import LatentsError, ShapeError
-from .types import Latents, by_row
+from .types import Latents, by_row, pulled
 
 # ---- priors ------------------------------------------------------------------------------------
 
@@ -52,6 +52,16 @@ class Prior(ABC):
     def within(self, latents: Tensor, reach: Tensor) -> Tensor:
         """The nearest point that is no further from the mean than `reach`, [R]: [R, …] -> [R, …]."""
         return latents
+
+    def near(self, latents: Tensor, anchor: Tensor, radius: Tensor) -> Tensor:
+        """The nearest point whose difference to `anchor`, root of the mean square in deviations, is at most `radius`.
+
+        Args:
+            latents, anchor: [R, …].
+            radius: [R].
+        """
+        size = (latents - anchor).flatten(1).square().mean(dim=1).sqrt() / self.scale
+        return pulled(latents, anchor, size, radius)
 
     @property
     def scale(self) -> float:
@@ -269,6 +279,10 @@ class LatentSpace:
             name: torch.where(by_row(rows, x), self.parts[name].prior.within(x, reach[name]), x)
             for name, x in latents.items()
         }
+
+    def keep_near(self, latents: Latents, anchors: Latents, radius: Tensor) -> dict[str, Tensor]:
+        """Put every part back into the ball of `radius`, [R], around its anchor, see `Prior.near`."""
+        return {name: self.parts[name].prior.near(x, anchors[name], radius) for name, x in latents.items()}
 
     def check_dimensions(self, latents: Latents) -> None:
         """Refuse parts with another number of dimensions; after this, their sides may be looked at.

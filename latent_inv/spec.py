@@ -132,6 +132,22 @@ class Halving(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lifted(Settings):
+    """Found in an earlier space of the generator first, and carried over: z, layer:1, … up to the space asked for."""
+
+    steps: int | None = setting(
+        None, low=0, high=100_000, unit="steps", optional=True, doc="Most steps in each space on the way; unset: some."
+    )
+    radius: float | None = setting(
+        None,
+        above=0,
+        high=1e6,
+        optional=True,
+        doc="How far a layer may go from where it began, root mean square in deviations of draws; unset: anywhere.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Given(Settings):
     """Latents from an earlier result or of your own."""
 
@@ -268,5 +284,6 @@ INITIALISERS: dict[str, type[Settings]] = {
     "given": Given,
     "encoder": Encoder,
     "halving": Halving,
+    "lifted": Lifted,
 }
 Spec = JobSpec | DecodeSpec | SampleSpec | EncodeSpec | DescribeSpec

@@ -57,6 +57,12 @@ def by_row(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *([1] * (like.dim() - 1)))
 
 
+def pulled(latents: Tensor, anchor: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+    """Rows whose distance `size` to the anchor is above `radius`, both [R], straight towards it as far as needed."""
+    back = anchor + (latents - anchor) * by_row(radius / size, latents)
+    return torch.where(by_row(size > radius, latents), back, latents)
+
+
 def joined(latents: Latents) -> Tensor:
     """All parts of each row as one vector, in their order: part -> [R, …] to [R, d]."""
     return torch.cat([tensor.flatten(1) for tensor in latents.values()], dim=1)

@@ -195,7 +195,7 @@ def test_only_what_is_searched_is_counted(
 ) -> None:
     """At 128 × 128 the code has 1024 numbers, which is the most; a class beside it has five more if it is searched."""
     job = spec.JobSpec(picture=PICTURE, generator=generator)
-    assert solvers(pick_for(job, TOYS[generator], space, size, encoder=False)) == kinds
+    assert solvers(pick_for(job, TOYS[generator], space, size, encoded=None)) == kinds
 
 
 def test_wide_numbers_are_counted_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,5 +204,5 @@ def test_wide_numbers_are_counted_as_such(monkeypatch: pytest.MonkeyPatch) -> No
     kinds = {}
     for dtype in ("float32", "float64"):
         job = spec.JobSpec(picture=PICTURE, generator="toy", dtype=dtype)
-        kinds[dtype] = solvers(pick_for(job, TOYS["toy"], "code", (128, 128), encoder=False))
+        kinds[dtype] = solvers(pick_for(job, TOYS["toy"], "code", (128, 128), encoded=None))
     assert kinds == {"float32": DENSE_SOLVERS, "float64": [spec.Adam]}

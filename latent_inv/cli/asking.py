@@ -14,7 +14,7 @@ import typer
 from .parameters import option, with_options
 
 # Written out, since the tables would cost `--help` a fifth of its time; a test compares them.
-START_HELP = "One of auto, encoder, best_of, halving, seeds, prior_mean, as NAME or NAME:KEY=VALUE,…"
+START_HELP = "One of auto, encoder, best_of, halving, lifted, seeds, prior_mean, as NAME or NAME:KEY=VALUE,…"
 SOLVER_HELP = (
     "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."

@@ -75,6 +75,9 @@ class LaneBatch:
             exploring = self.solver.stays_typical(self.state, progress)
             if exploring is not None:
                 moved = self.objective.space.keep_typical(moved, self.constants.reach, exploring)
+            if self.constants.near:
+                near = self.constants.near
+                moved = self.objective.space.keep_near(moved, near["anchor"], near["radius"])
             self.latents = self.objective.space.retract(moved)
 
     def row(self, index: int, constants: Constants) -> RowTensors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,19 +18,21 @@ from latent_inv.types import Tree
 
 from .batch import RowTensors
 from .run import Row
-from .starts import solver_key
+from .starts import like_in
 
 if TYPE_CHECKING:
     from .job import JobRun
 
-FORMAT = "latent_inv checkpoint 2"
+FORMAT = "latent_inv checkpoint 3"
 
 
 def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
     """The job as it stands: latents, solver states and best iterates of its rows, counters and history."""
     tensors: dict[str, Tensor] = {}
     for index, row in owned.items():
-        _flatten({"latents": row.latents, "state": row.state, "best": row.best}, f"{index}", tensors)
+        moving = {"fixed": row.constants.fixed, "reach": row.constants.reach, "near": row.constants.near}
+        own = {"latents": row.latents, "state": row.state, "best": row.best, **moving}
+        _flatten(own, f"{index}", tensors)
     rows = [{**asdict(row), "outcome": row.outcome.name if row.outcome else None} for row in run.rows]
     counters = {
         "format": FORMAT,
@@ -72,7 +74,7 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
                 raise ValueError("a width that cannot be")
             run.go_on_at(int(counters["width"]))
         return [
-            row_tensors if run.rows[index].dropped else _restored(run, index, row_tensors, tensors)
+            row_tensors if run.rows[index].dropped else _restored(run, index, tensors)
             for index, row_tensors in enumerate(starts)
         ]
     except (SafetensorError, LookupError, TypeError, ValueError) as error:
@@ -93,15 +95,20 @@ def _row(entry: Mapping[str, Any]) -> Row:
     )
 
 
-def _restored(run: JobRun, index: int, start: RowTensors, tensors: Mapping[str, Tensor]) -> RowTensors:
-    prefix = f"{index}"
-    solver = run.job.stages[run.rows[index].stage].solver
-    like = solver.init(start.latents, solver_key(run.job, index))
+def _restored(run: JobRun, index: int, tensors: Mapping[str, Tensor]) -> RowTensors:
+    job, prefix = run.job, f"{index}"
+    like = like_in(job, job.stages[run.rows[index].stage])
+    constants = like.constants
     return RowTensors(
-        latents=_unflatten(start.latents, f"{prefix}/latents", tensors),
-        state=_unflatten(like, f"{prefix}/state", tensors),
-        best=_unflatten(start.best, f"{prefix}/best", tensors),
-        constants=start.constants,
+        latents=_unflatten(like.latents, f"{prefix}/latents", tensors),
+        state=_unflatten(like.state, f"{prefix}/state", tensors),
+        best=_unflatten(like.best, f"{prefix}/best", tensors),
+        constants=replace(
+            constants,
+            fixed=_unflatten(constants.fixed, f"{prefix}/fixed", tensors),
+            reach=_unflatten(constants.reach, f"{prefix}/reach", tensors),
+            near=_unflatten(constants.near, f"{prefix}/near", tensors),
+        ),
     )
 
 

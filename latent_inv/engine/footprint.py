@@ -98,16 +98,20 @@ class Footprints:
         space, picture, _ = fitted
         generator = self._catalogue.load(spec.generator, spec.dtype)
         size, measured = (picture.height, picture.width), generator.resolve_size(0, 0)
-        encoder = self._catalogue.has_encoder(spec.generator)
-        picked = pick_for(spec, type(generator), space, size, encoder=encoder)
+        encoded = generator.default_space if self._catalogue.has_encoder(spec.generator) else None
+        picked = pick_for(spec, type(generator), space, size, encoded=encoded)
         width, rows = lane_width(spec, self._catalogue.placement), _rows(picked)
         pixels = size[0] * size[1] / (measured[0] * measured[1])
-        numbers, small = _numbers(generator, space, size), _numbers(generator, space, measured)
-        latents, held, step = numbers / small, 0.0, 0.0
+        held, step = 0.0, 0.0
         for stage in picked.stages:
-            kind = self._kind(spec, stage.solver, space, measured, masked=picture.weight is not None)
+            where = stage.space or space
+            numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
+            latents = numbers / small
+            kind = self._kind(spec, stage.solver, where, measured, masked=picture.weight is not None)
             in_lanes = math.ceil(rows / width) * width
             shared, own = kind.shared * pixels, kind.own * latents
+            if stage.radius is not None:
+                own += numbers * _itemsize(generator)
             held = max(held, shared + rows * own + in_lanes * (shared + own))
             jacobian = numbers * (kind.entries * pixels + numbers) * _itemsize(generator) if kind.entries else 0.0
             if width > 1:

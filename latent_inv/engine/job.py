@@ -10,21 +10,25 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from latent_inv.build import Job
 from latent_inv.device import Placement
 from latent_inv.errors import CancelledError, InternalError, LatentInvError
 from latent_inv.images import Picture, to_uint8
 from latent_inv.incidents import as_typed, is_out_of_memory
+from latent_inv.objective import Constants
 from latent_inv.result import Checkpoint, Event, Finished, JobResult, Outcome, Preview, Progress
 from latent_inv.settings import plain
 from latent_inv.spec import Reporting
+from latent_inv.types import repeat_row
 from latent_inv.versions import versions
 
 from .batch import RowTensors
 from .checkpoint import pack
 from .run import Row, best_row, metrics
-from .runner import decode_rows
+from .runner import decode_rows, evaluate
+from .starts import entering
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +122,7 @@ class JobRun:
         if enough or row.stage == len(self.job.stages) - 1:
             return False
         row.stage, row.stage_step, row.stage_seconds = row.stage + 1, row.step + 1, self.elapsed()
+        row.lifted = row.lifted or self.job.stages[row.stage].space != stage.space
         return True
 
     def climb(self) -> tuple[list[Row], list[Row]]:
@@ -231,8 +236,24 @@ class JobRun:
         height, width = self.job.visible
         return np.ascontiguousarray(images[0, :, :height, :width].float().cpu().numpy()).clip(-1, 1)
 
+    def _land(self, row: Row, owned: RowTensors) -> RowTensors:
+        """The best iterate in the job's own space; one that was not scored there is."""
+        job, last = self.job, self.job.stages[-1]
+        if job.stages[row.stage].space == job.space and not row.lifted:
+            return owned
+        landed = entering(job, last, row.index, owned)
+        lane = Constants.from_tree(repeat_row(landed.constants.tree(), job.width))
+        found = evaluate(last.objective, repeat_row(landed.best, job.width), lane, "value")
+        if not bool(torch.isfinite(found.loss[0])):
+            raise InternalError(f"the result cannot be carried over into {job.space}: its loss there is not finite")
+        row.best_loss = float(found.loss[0])
+        perceptual = None if found.perceptual is None else float(found.perceptual[0])
+        row.best_metrics = metrics(float(found.squared_error[0]), perceptual)
+        return landed
+
     def _result(self, row: Row, owned: RowTensors) -> JobResult:
-        job, spec, best = self.job, self.job.spec, row.best_metrics
+        job, spec, owned = self.job, self.job.spec, self._land(row, owned)
+        best = row.best_metrics
         latents = {**owned.constants.fixed, **owned.best}
         parts = job.objective.space.parts
         typicality = {name: float(parts[name].prior.typicality(tensor)) for name, tensor in owned.best.items()}

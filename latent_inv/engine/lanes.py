@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from .batch import LaneBatch, Member, RowStore, RowTensors
 from .job import JobRun
 from .run import Row
 from .scheduler import Lane, Scheduler
-from .starts import solver_key
+from .starts import entering
 
 
 class Lanes:
@@ -79,13 +78,11 @@ class Lanes:
     # ---- getting on ------------------------------------------------------------------------------
 
     def enter_stage(self, run: JobRun, row: Row) -> None:
-        """From its best iterate, with a fresh state of the stage's solver, among rows of that stage."""
+        """From its best iterate, in the stage's space, with a fresh state of its solver, among rows of that stage."""
         member = (run.job_id, row.index)
         self.take_out(run, row)
         owned = self._store.get(member)
-        latents = {name: tensor.clone() for name, tensor in owned.best.items()}
-        state = run.job.stages[row.stage].solver.init(latents, solver_key(run.job, row.index))
-        self._store.put(member, replace(owned, latents=latents, state=state))
+        self._store.put(member, entering(run.job, run.job.stages[row.stage], row.index, owned))
         self._schedule(run, row)
         for other in run.rows:
             if other.sleeping and other.stage == row.stage:

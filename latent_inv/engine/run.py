@@ -52,6 +52,7 @@ class Row:
         waiting: at a rung, until the other rows of the job are there.
         dropped: lost at a rung; has no part in the result.
         sleeping: begins only when another row gets to its stage.
+        lifted: its best iterate came from another space, and was not scored in this one yet.
         stage: which of the job's stages it is in; `stage_step` and `stage_seconds`: when that began.
     """
 
@@ -70,6 +71,7 @@ class Row:
     waiting: bool = False
     dropped: bool = False
     sleeping: bool = False
+    lifted: bool = False
     outcome: Outcome | None = None
     message: str = ""
     stride: int = 1
@@ -141,11 +143,13 @@ class Row:
         if self.step == 0:
             self.first_loss = self.improved_loss = scored.loss
         reached = _reached(values, spec)
-        better = scored.loss < self.best_loss or bool(reached)
+        # Another space has another prior, so what the sum was in the last one says nothing here.
+        better = scored.loss < self.best_loss or bool(reached) or self.lifted
         if better:
             self.best_step, self.best_loss, self.best_metrics = self.step, scored.loss, values
-        if scored.loss < self.improved_loss * (1 - budget.tolerance):
+        if scored.loss < self.improved_loss * (1 - budget.tolerance) or self.lifted:
             self.improved_step, self.improved_loss = self.step, scored.loss
+        self.lifted = False
         # A start that is nearly exact has no scale of its own, so the weights of the terms are the least scale.
         scale = max(self.first_loss, sum(getattr(loss, "weight", 1.0) for loss in spec.losses))
         if reached:

@@ -45,11 +45,13 @@ class Generator(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    spaces: ClassVar[Mapping[str, LatentSpace]]
+    spaces: Mapping[str, LatentSpace]
     default_space: ClassVar[str]
     size: ClassVar[tuple[int, int] | None] = None  # (height, width); None: any
     stride: ClassVar[int] = 1  # sides must be multiples of it
-    stages: ClassVar[Sequence[str]] = ()
+    stages: ClassVar[Sequence[str]] = ()  # cuts inside it that are spaces, too; see `staged.Staged`
+    #: space -> spaces whose latents `lift` takes there, in the order in which a search goes through them
+    routes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     roundable: ClassVar[bool] = False  # are its derivatives good enough in bfloat16 to point the way?
@@ -94,6 +96,26 @@ class Generator(ABC):
     def encode(self, images: Tensor) -> Latents | None:
         """Latents of the default space in one pass: [R, 3, H, W] in [-1, 1] -> part -> [R, …]; None: no encoder."""
         return None
+
+    def lift(self, latents: Latents, space: str) -> dict[str, Tensor]:
+        """Latents of `space` that make the same picture; it can be reached from all spaces in `routes`, and itself.
+
+        Args:
+            latents: part -> [R, …], all parts of their space.
+        Raises:
+            LatentsError: there is no way from their space to this one.
+        """
+        source = self.space_of(latents)
+        if source == space:
+            return dict(latents)
+        if source not in self.routes.get(space, ()):
+            ways = ", ".join(self.routes.get(space, ())) or "no other space"
+            raise LatentsError(f"latents of {source} cannot become latents of {space}; {ways} can")
+        return self._lift(latents, source, space)
+
+    def _lift(self, latents: Latents, source: str, space: str) -> dict[str, Tensor]:
+        """The mathematics of `lift`; there is a route."""
+        raise NotImplementedError(f"{type(self).__name__} has routes and does not say how to go there")
 
     def picture_size(self, latents: Latents) -> tuple[int, int]:
         """Height and width of the picture that these latents decode to."""

@@ -5,25 +5,39 @@ Source of the architecture: Radford, Metz and Chintala (2016), figure 1, with 64
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from latent_inv.assets import ASSETS, fetch, load_checkpoint
-from latent_inv.spaces import LatentSpace, Normal, Part
+from latent_inv.spaces import Box, LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
-from .base import Generator, LoadProgress
+from .base import LoadProgress
+from .staged import PICTURE, Staged, layer_routes, layer_spaces
 
 LATENT_DIMENSIONS = 100
+#: base channels, and these times 8, 4, 2, 1 in the hidden stages
+BASE = 64
+_STAGES = ("layer:1", "layer:2", "layer:3", "layer:4")
 
 
-class Faces(Generator):
-    """Space `z`: 100 standard normal numbers."""
+class Faces(Staged):
+    """Space `z`: 100 standard normal numbers; `layer:1` to `layer:4`: what its four hidden stages make, after ReLU."""
 
     name = "faces"
     title = "Synthetic faces, 64 × 64 (DCGAN)"
-    spaces = {"z": LatentSpace({"z": Part((LATENT_DIMENSIONS,), Normal())})}
+    spaces = {
+        "z": LatentSpace({"z": Part((LATENT_DIMENSIONS,), Normal())}),
+        **layer_spaces(
+            {name: {name: (BASE * 8 >> index, 4 << index, 4 << index)} for index, name in enumerate(_STAGES)},
+            Box(0, math.inf),  # no ReLU gives anything else
+        ),
+    }
     default_space = "z"
+    stages = _STAGES
+    routes = layer_routes(("z",), _STAGES)
     size = (64, 64)
     roundable = True
     licence = ASSETS["faces"].licence
@@ -33,12 +47,16 @@ class Faces(Generator):
     @classmethod
     def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Faces:
         weights = load_checkpoint(fetch("faces", progress=progress))["netG_state_dict"]
-        network = dcgan(LATENT_DIMENSIONS, base=64)
+        network = dcgan(LATENT_DIMENSIONS, base=BASE)
         network.load_state_dict({name.removeprefix("main."): value for name, value in weights.items()})
         return cls(network.to(device=device, dtype=dtype))
 
-    def _decode(self, latents: Latents) -> Tensor:
-        return self.network(latents["z"][:, :, None, None])
+    def _segment(self, index: int, latents: Latents) -> dict[str, Tensor]:
+        x = latents[self.stages[index - 1]] if index else latents["z"][:, :, None, None]
+        # Convolution, normalisation, ReLU; the last one has convolution and tanh.
+        for layer in list(self.network.children())[3 * index : 3 * index + 3]:
+            x = layer(x)
+        return {self.stages[index] if index < len(self.stages) else PICTURE: x}
 
 
 def dcgan(latent_dimensions: int, base: int) -> nn.Sequential:

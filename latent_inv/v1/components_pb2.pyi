@@ -202,7 +202,7 @@ class HybridCMA(_message.Message):
     def __init__(self, sigma: _Optional[float] = ..., population: _Optional[int] = ..., inner_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., outer_share: _Optional[float] = ...) -> None: ...
 
 class Initialiser(_message.Message):
-    __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving", "auto")
+    __slots__ = ("seeds", "prior_mean", "best_of", "given", "encoder", "halving", "auto", "lifted")
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     PRIOR_MEAN_FIELD_NUMBER: _ClassVar[int]
     BEST_OF_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +210,7 @@ class Initialiser(_message.Message):
     ENCODER_FIELD_NUMBER: _ClassVar[int]
     HALVING_FIELD_NUMBER: _ClassVar[int]
     AUTO_FIELD_NUMBER: _ClassVar[int]
+    LIFTED_FIELD_NUMBER: _ClassVar[int]
     seeds: Seeds
     prior_mean: PriorMean
     best_of: BestOf
@@ -217,7 +218,8 @@ class Initialiser(_message.Message):
     encoder: Encoder
     halving: Halving
     auto: Auto
-    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., encoder: _Optional[_Union[Encoder, _Mapping]] = ..., halving: _Optional[_Union[Halving, _Mapping]] = ..., auto: _Optional[_Union[Auto, _Mapping]] = ...) -> None: ...
+    lifted: Lifted
+    def __init__(self, seeds: _Optional[_Union[Seeds, _Mapping]] = ..., prior_mean: _Optional[_Union[PriorMean, _Mapping]] = ..., best_of: _Optional[_Union[BestOf, _Mapping]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., encoder: _Optional[_Union[Encoder, _Mapping]] = ..., halving: _Optional[_Union[Halving, _Mapping]] = ..., auto: _Optional[_Union[Auto, _Mapping]] = ..., lifted: _Optional[_Union[Lifted, _Mapping]] = ...) -> None: ...
 
 class Seeds(_message.Message):
     __slots__ = ("count",)
@@ -248,6 +250,14 @@ class Halving(_message.Message):
     count: int
     rung: int
     def __init__(self, count: _Optional[int] = ..., rung: _Optional[int] = ...) -> None: ...
+
+class Lifted(_message.Message):
+    __slots__ = ("steps", "radius")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    radius: float
+    def __init__(self, steps: _Optional[int] = ..., radius: _Optional[float] = ...) -> None: ...
 
 class Given(_message.Message):
     __slots__ = ("latents",)
