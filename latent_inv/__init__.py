@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .spec import HybridCMA as HybridCMA
     from .spec import LatentPrior as LatentPrior
     from .spec import LevenbergMarquardt as LevenbergMarquardt
+    from .spec import Lifted as Lifted
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
     from .spec import PriorMean as PriorMean
@@ -44,7 +45,17 @@ if TYPE_CHECKING:
 
 _SETTINGS = (
     *("Adam", "Auto", "BestOf", "Budget", "CMAES", "Encoder", "GaussNewton", "Given", "Halving", "HybridCMA", "LBFGS"),
-    *("LatentPrior", "LevenbergMarquardt", "Perceptual", "Pixel", "PriorMean", "Reporting", "Seeds", "TotalVariation"),
+    *(
+        "LatentPrior",
+        "LevenbergMarquardt",
+        "Lifted",
+        "Perceptual",
+        "Pixel",
+        "PriorMean",
+        "Reporting",
+        "Seeds",
+        "TotalVariation",
+    ),
 )
 #: public name -> module that has it
 _HOMES = {

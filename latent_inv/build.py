@@ -179,9 +179,10 @@ def build_job(
     spaces = [stage.space or space_name for stage in picked.stages]
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
     encode = _encode(spec, generator, spaces[0], picture, encoder)
+    origin = _origin(picked, generator, spaces[0])
     with at("initialiser"):
-        first = generator.spaces[spaces[0]]
-        starts = initialiser.starts(first, size, lambda row: stream(spec.seed, "start", row), encode)
+        drawn = generator.spaces[origin]
+        starts = initialiser.starts(drawn, size, lambda row: stream(spec.seed, "start", row), encode)
     entries, rungs = [0] * len(starts), [initialiser.rungs]
     alone = len(starts) == 1 or any(keep == 1 for _, keep in initialiser.rungs)
     for index, stage in enumerate(picked.stages[1:], 1):
@@ -191,6 +192,10 @@ def build_job(
             starts.append(generator.spaces[spaces[index]].sample(size, stream(spec.seed, "start", len(starts))))
             entries.append(index)
     starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
+    if origin != spaces[0]:
+        starts = [
+            start if entry else generator.lift(start, spaces[0]) for start, entry in zip(starts, entries, strict=True)
+        ]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
     width = lane_width(spec, catalogue.placement)
@@ -220,6 +225,17 @@ def build_job(
         entries=tuple(entries),
         warnings=tuple(picture.warnings),
     )
+
+
+def _origin(picked: Picked, generator: Generator, space: str) -> str:
+    """The space of the start: that of the first stage, or, of given latents, an earlier one whose parts they are."""
+    given = picked.initialiser
+    if isinstance(given, specs.Given):
+        for name in generator.routes.get(space, ()):
+            earlier = generator.spaces[name]
+            if set(earlier.searched) <= set(given.latents) <= set(earlier.parts):
+                return name
+    return space
 
 
 def _encode(

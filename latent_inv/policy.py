@@ -184,8 +184,11 @@ def _lifted(spec: specs.JobSpec, offers: Offers, lifted: specs.Lifted) -> Picked
     if spec.budget.steps is not None:
         before = _within(before, spec.budget.steps // 2)
     way = ", ".join(dict.fromkeys(stage.space for stage in before))
-    said = f"way: {way}, then the space asked for, each from the best latents of the last; a picture that is found"
-    return Picked(initialiser, (*before, *last), (reason, f"{said} on the way is not searched for again"))
+    why = [reason, f"way: {way}, then the space itself, each from the best latents of the last"]
+    if isinstance(spec.solver, specs.Auto):
+        names = " and ".join(name for name, kind in specs.SOLVERS.items() if kind in {type(s.solver) for s in last})
+        why.append(f"solver: {names} at the end, within {lifted.radius:g} deviations of what was lifted there")
+    return Picked(initialiser, (*before, *last), tuple(why))
 
 
 def _first_stages(spec: specs.JobSpec, offers: Offers, *, hurried: bool) -> tuple[Stage, ...]:

@@ -138,12 +138,11 @@ class Lifted(Settings):
     steps: int | None = setting(
         None, low=0, high=100_000, unit="steps", optional=True, doc="Most steps in each space on the way; unset: some."
     )
-    radius: float | None = setting(
-        None,
+    radius: float = setting(
+        0.5,
         above=0,
         high=1e6,
-        optional=True,
-        doc="How far a layer may go from where it began, root mean square in deviations of draws; unset: anywhere.",
+        doc="How far a layer may go from where it began, root mean square in deviations of what earlier stages make.",
     )
 
 

@@ -53,6 +53,20 @@ def test_it_is_plain() -> None:
         assert word in planned.describe()
 
 
+def test_every_space_on_the_way_is_said_and_timed() -> None:
+    budget = Budget(steps=6)
+    planned = made(space="layer:2", solver=Auto(), initialiser=Auto(), budget=budget)
+    assert planned.space == "layer:2"
+    assert "in z for at most" in planned.solver
+    assert "in layer:1 for at most" in planned.solver
+    assert planned.start.startswith("Encoder(")
+    assert len(planned.step_ms) == len(planned.solver.split(", then "))
+    assert planned.memory_mb > made(budget=budget).memory_mb
+    done = latent_inv.invert(PICTURE, space="layer:2", losses=(Pixel(),), budget=budget)
+    assert done.picked["why"] == list(planned.why)
+    assert done.space == "layer:2"
+
+
 @pytest.mark.parametrize(
     ("settings", "calls"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from latent_inv import policy, spec
+from latent_inv.errors import UnsupportedError
 from latent_inv.outline import pick_for
 from latent_inv.policy import Offers, Picked, Stage, pick
 from latent_inv.settings import Settings
@@ -177,6 +178,75 @@ def test_whatever_is_offered_nothing_is_left_open_and_all_is_explained(offers: O
     assert told["why"] == list(found.why)
 
 
+# ---- through other spaces --------------------------------------------------------------------------
+
+DEEP = replace(
+    DENSE, latents=8192, route=(("z", replace(DENSE, encoder=True)), ("layer:1", replace(DENSE, latents=4096)))
+)
+
+
+def spaces(found: Picked) -> list[str]:
+    return [stage.space for stage in found.stages]
+
+
+def test_a_layer_is_reached_through_all_spaces_before_it() -> None:
+    found = picked(DEEP)
+    assert found.initialiser == spec.Encoder(), "that of the first space"
+    assert spaces(found) == ["z", "z", "layer:1", "", ""]
+    assert solvers(found) == [spec.LevenbergMarquardt, spec.Adam, spec.Adam, spec.Adam, spec.LBFGS]
+    assert [stage.radius for stage in found.stages] == [None, None, 0.5, 0.5, 0.5], "z is free"
+    exact = found.stages[0]
+    assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
+    assert all(stage.steps is not None for stage in found.stages)
+    assert any(reason.startswith("way: z, layer:1, then") for reason in found.why)
+    assert "adam and l_bfgs" in said(found, "solver")
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))["stages"]
+    assert [(stage["space"], stage["radius"]) for stage in told] == [(s.space, s.radius) for s in found.stages]
+
+
+def test_lifted_is_as_it_is_set() -> None:
+    found = picked(DEEP, initialiser=spec.Lifted(steps=7, radius=2.0))
+    assert [stage.steps for stage in found.stages[:3]] == [7, 7, 7]
+    assert [stage.radius for stage in found.stages] == [None, None, 2.0, 2.0, 2.0]
+    named = picked(DEEP, solver=spec.Adam(learning_rate=0.3))
+    assert named.stages[-1] == Stage(spec.Adam(learning_rate=0.3), radius=0.5)
+    assert spaces(named) == ["z", "z", "layer:1", ""]
+    assert not said(named, "solver")
+    direct = picked(DEEP, initialiser=spec.Seeds())
+    assert spaces(direct) == [""], "who names another start begins in the layer"
+    with pytest.raises(UnsupportedError, match="no other space") as caught:
+        picked(initialiser=spec.Lifted())
+    assert caught.value.field == "initialiser"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 10, 100, 5000])
+def test_a_budget_of_steps_leaves_half_of_them_for_the_layer(steps: int) -> None:
+    before = [stage.steps for stage in picked(DEEP, budget=spec.Budget(steps=steps)).stages[:3]]
+    usual = [stage.steps for stage in picked(DEEP).stages[:3]]
+    assert sum(before) <= steps // 2  # type: ignore[arg-type]
+    assert all(few <= many for few, many in zip(before, usual, strict=True))  # type: ignore[operator]
+    assert steps < 5000 or before == usual
+
+
+def test_with_little_time_one_look_and_then_the_layer() -> None:
+    hurried = picked(DEEP, budget=spec.Budget(seconds=3))
+    assert spaces(hurried) == ["z", ""]
+    assert hurried.stages[0].steps == policy.HURRIED_STEPS
+    assert hurried.stages[-1].steps is None
+    patient = picked(DEEP, budget=spec.Budget(seconds=300))
+    assert spaces(patient) == ["z", "z", "layer:1", ""]
+    assert patient.stages[-1].steps is None
+
+
+def test_a_layer_without_second_order_or_gradients_on_the_way() -> None:
+    wide = replace(DENSE, latents=5000)
+    assert solvers(picked(replace(DEEP, route=(("w", wide),)))) == [spec.Adam, spec.Adam, spec.LBFGS]
+    blind = replace(DENSE, differentiable=False, forward_mode=False)
+    found = picked(replace(blind, route=(("z", blind), ("layer:1", blind))))
+    assert solvers(found) == [spec.CMAES, spec.CMAES]
+    assert spaces(found) == ["z", ""]
+
+
 # ---- what generators offer -------------------------------------------------------------------------
 
 
@@ -188,6 +258,8 @@ def test_whatever_is_offered_nothing_is_left_open_and_all_is_explained(offers: O
         ("frozen", "z", (32, 32), [spec.CMAES]),
         ("toy", "code", (128, 128), DENSE_SOLVERS),
         ("toy", "code+class", (128, 128), [spec.Adam]),
+        ("layered", "z", (32, 32), DENSE_SOLVERS),
+        ("layered", "layer:1", (32, 32), [spec.LevenbergMarquardt, spec.Adam, spec.Adam, spec.LBFGS]),
     ],
 )
 def test_only_what_is_searched_is_counted(

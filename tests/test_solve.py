@@ -209,7 +209,7 @@ def test_start_and_initialiser_exclude_each_other(png: bytes, result: JobResult)
     [
         ({"generator": "facs"}, SpecError, "generator", 'did you mean "faces"'),
         ({"perceptual": "lpips-alx"}, SpecError, "perceptual", 'did you mean "lpips-alex"'),
-        ({"space": "w"}, SpecError, "space", "accepted: z"),
+        ({"space": "w"}, SpecError, "space", "accepted: layer:1"),
         ({"device": "gpu"}, SpecError, "device", "cpu"),
         ({"threads": 0}, SpecError, "threads", "from 1"),
         ({"dtype": "bfloat16"}, SpecError, "dtype", "float32"),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.generators.staged import PICTURE, Staged, layer_routes, layer_spaces
+from latent_inv.measured import LayerSpace, Measured
 from latent_inv.spaces import Box, Categorical, LatentSpace, Normal, Part, Simplex, Uniform
 from latent_inv.types import Latents
 
@@ -153,5 +155,45 @@ class Backward(Smooth):
     forward_mode = False
 
 
-_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward)
+def _noise() -> Part:
+    return Part((8, 8), Normal(), role="fixed")
+
+
+class Layered(Staged):
+    """Smooth in three segments, with noise that only the second one sees, and a skip beside the second cut."""
+
+    name = "layered"
+    title = "A toy of stages"
+    weights_sha256 = "2" * 64
+    licence = ("made here", "no data", "nothing")
+    source = "tests"
+    stages = ("layer:1", "layer:2")
+    spaces = {
+        "z": LatentSpace({"z": Part((12,), Normal()), "noise": _noise()}),
+        "layer:1": LayerSpace({"layer:1": Part((8, 8, 8), Measured(), Box(-1, 1)), "noise": _noise()}),
+        **layer_spaces({"layer:2": {"layer:2": (8, 16, 16), "skip:2": (3, 1, 1)}}, by="channel"),
+    }
+    default_space = "z"
+    routes = layer_routes(("z",), stages)
+    size = (32, 32)
+    measured_draws = 60
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Layered:
+        network = Smooth.load(device, dtype).network
+        # The last convolution makes three channels of eight; a skip is added to these.
+        return cls(network)
+
+    def _segment(self, index: int, latents: Latents) -> dict[str, Tensor]:
+        layers = list(self.network.children())
+        if index == 0:
+            return {"layer:1": nn.Sequential(*layers[:3])(latents["z"]), "noise": latents["noise"]}
+        if index == 1:
+            hidden = latents["layer:1"]
+            noisy = nn.Sequential(*layers[3:6])(hidden + 0.1 * latents["noise"][:, None])
+            return {"layer:2": noisy, "skip:2": hidden[:, :3].mean(dim=(2, 3), keepdim=True)}
+        return {PICTURE: torch.tanh(layers[6](latents["layer:2"]) + latents["skip:2"])}
+
+
+_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward, Layered)
 TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in _ALL}

@@ -22,6 +22,7 @@ from latent_inv.errors import LimitError
 from latent_inv.generators.base import Generator
 from latent_inv.images import Picture
 from latent_inv.incidents import as_typed
+from latent_inv.initialisers import INITIALISERS
 from latent_inv.machine import memory_bytes
 from latent_inv.objective import Constants
 from latent_inv.outline import Fitted, batch_key, lane_width, pick_for
@@ -100,11 +101,11 @@ class Footprints:
         size, measured = (picture.height, picture.width), generator.resolve_size(0, 0)
         encoded = generator.default_space if self._catalogue.has_encoder(spec.generator) else None
         picked = pick_for(spec, type(generator), space, size, encoded=encoded)
-        width, rows = lane_width(spec, self._catalogue.placement), _rows(picked)
+        width = lane_width(spec, self._catalogue.placement)
         pixels = size[0] * size[1] / (measured[0] * measured[1])
         held, step = 0.0, 0.0
-        for stage in picked.stages:
-            where = stage.space or space
+        for index, stage in enumerate(picked.stages):
+            where, rows = stage.space or space, _rows(picked, index)
             numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
             latents = numbers / small
             kind = self._kind(spec, stage.solver, where, measured, masked=picture.weight is not None)
@@ -252,12 +253,15 @@ def _together(found: list[Footprint]) -> int:
     return sum(one.held for one in found) + max((one.step for one in found), default=0)
 
 
-def _rows(picked: Picked) -> int:
-    """Most rows of a job; given latents are counted by their first part."""
+def _rows(picked: Picked, index: int) -> int:
+    """Most rows of a job in its stage `index`; given latents are counted by their first part."""
     start: Any = picked.initialiser
     rows = int(getattr(start, "count", 1))
     for part in getattr(start, "latents", {}).values():
         rows = max(rows, len(part) if np.ndim(part) > 1 else 1)
+    if index > 0:  # no row gets there before the rung at the start
+        rungs = INITIALISERS[type(start)](start).rungs
+        rows = min([rows, *(keep for step, keep in rungs if step == 0)])
     return rows + sum(stage.joined_by.count - 1 for stage in picked.stages if stage.joined_by is not None)
 
 

@@ -163,7 +163,7 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
     generator = catalogue.load(spec.generator, spec.dtype)
     space = generator.resolve_space(spec.space)
     encoder = catalogue.encoder(spec.generator, spec.dtype)
-    if encoder is None or encoder.space_name != space:
+    if encoder is None or encoder.space_name not in (space, *generator.routes.get(space, ())):
         finds = "nothing" if encoder is None else f"latents of {encoder.space_name}"
         raise UnsupportedError(f"the encoder finds {finds}, found {space}", field="space")
 
@@ -175,6 +175,8 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
                 **{name: generator.place(part) for name, part in fixed.items()},
                 **encoder.see(picture, specs.Encoder().passes, fixed),
             }
+            if encoder.space_name != space:
+                latents = generator.lift(latents, space)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
         image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]

@@ -127,7 +127,7 @@ def test_generators_are_listed_and_described() -> None:
         (["invert", "photo.png", "--crop", "0,0,99,99"], 2, "64x64"),
         (["invert", "photo.png", "--generator", "facs"], 2, 'did you mean "faces"'),
         (["invert", "photo.png", "--generator", "facs", "--dry-run"], 2, 'did you mean "faces"'),
-        (["invert", "photo.png", "--space", "w"], 2, "accepted: z"),
+        (["invert", "photo.png", "--space", "w"], 2, "accepted: layer:1"),
         (["invert", "photo.png", "--steps", "-3"], 2, "steps: must be ≥ 0"),
         (["invert", "photo.png", "--seconds", "nan"], 2, "finite"),
         (["invert", "photo.png", "--seed", "-1"], 2, "seed: must be ≥ 0"),

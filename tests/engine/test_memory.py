@@ -12,8 +12,8 @@ import torch
 from latent_inv.build import build_job
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
-from latent_inv.engine.footprint import Footprint, Footprints, default_limit, kept_bytes
-from latent_inv.engine.starts import first_tensors
+from latent_inv.engine.footprint import Footprint, Footprints, default_limit, kept_bytes, tree_bytes
+from latent_inv.engine.starts import first_tensors, in_stage
 from latent_inv.errors import LatentInvError, LimitError, UnsupportedError
 from latent_inv.incidents import as_typed, is_out_of_memory
 from latent_inv.objective import Constants
@@ -21,7 +21,9 @@ from latent_inv.outline import fit_job
 from latent_inv.result import Checkpoint, Finished, JobResult, Outcome
 from latent_inv.spec import (
     CMAES,
+    LBFGS,
     Adam,
+    Auto,
     BestOf,
     Budget,
     GaussNewton,
@@ -255,6 +257,21 @@ def test_an_estimate_grows_with_what_is_asked_for() -> None:
     second = footprint(job(solver=LevenbergMarquardt()))
     assert second.step - plain.step > 12 * 3 * 32 * 32 * 4, "a Jacobian"
     assert footprint(job("frozen", solver=CMAES())).step > 0
+
+
+def test_every_space_on_the_way_counts() -> None:
+    """The ball holds its centre; L-BFGS holds pairs of all numbers of a layer."""
+    asked = job("layered", space="layer:2", solver=Auto(), initialiser=Auto(), budget=Budget())
+    found = footprint(asked)
+    built = build_job(asked, engine_of().catalogue)
+    last = in_stage(built, built.stages[-1])
+    assert last.constants.near["anchor"]["layer:2"].shape == (1, 8, 16, 16)
+    moving = tree_bytes([last.latents, last.state, last.best, last.constants.near])
+    assert moving > 2 * LBFGS().memory * 8 * 16 * 16 * 4
+    constants = tree_bytes(last.constants.tree())
+    at_most = 2 * (moving + constants) + constants
+    assert moving < found.held < 1.5 * at_most, "a row, and its copy in a lane"
+    assert found.step >= footprint(job("layered", solver=Auto(), initialiser=Seeds(), budget=Budget())).step
 
 
 @pytest.mark.parametrize("side", [32, 96, 200])
