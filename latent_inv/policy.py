@@ -24,7 +24,7 @@ WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
 #: with less time than this, several starts would take it from each other
 WIDE_SECONDS = 20.0
 #: how a layer is searched from what was lifted into it: near is where it should stay, so steps are small
-LIFTED = specs.Adam(learning_rate=0.05, typical=0, beta2=0.99)
+LIFTED = specs.Adam(learning_rate=0.02, typical=0, beta2=0.99)
 #: steps in the first space on the way to a layer, the same with little time, and steps in each layer
 FIRST_STEPS, HURRIED_STEPS, LIFTED_STEPS = 150, 5, 150
 #: steps of a solver without a gradient, which needs one candidate a step
