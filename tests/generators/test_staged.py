@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -148,6 +149,31 @@ def test_the_layers_of_faces_are_those_of_its_network() -> None:
     latents = draw(faces, "z")
     whole = faces.network(latents["z"][:, :, None, None])
     assert torch.equal(faces(latents), whole), "cutting it changes no bit"
+
+
+def test_a_layer_that_was_found_decodes_again(tmp_path: Path) -> None:
+    """Through a folder of results, with the shipped encoder on the way."""
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    result = latent_inv.invert(picture, space="layer:2", steps=6, losses=(latent_inv.Pixel(),))
+    assert result.picked["start"]["type"] == "Encoder"
+    saved = result.save(tmp_path)
+    again = latent_inv.decode(tmp_path / saved.files["latents"])
+    np.testing.assert_allclose(again.images[0], result.image, atol=1e-5)
+    further = latent_inv.invert(picture, space="layer:3", start=result, steps=0, losses=(latent_inv.Pixel(),))
+    assert further.loss == pytest.approx(result.loss, rel=1e-4), "lifted from there"
+
+
+def test_an_encoder_of_z_finds_layers_too() -> None:
+    picture = latent_inv.sample(5).images[0].transpose(1, 2, 0)
+    encoded = {
+        space: latent_inv.encode(picture, space=space, value_range=(-1, 1)) for space in ("z", "layer:1", "layer:3")
+    }
+    for space, found in encoded.items():
+        assert set(found.latents) == {space}
+        np.testing.assert_allclose(found.image, encoded["z"].image, atol=1e-5)
+    start = {"initialiser": latent_inv.Encoder(passes=3), "solver": latent_inv.Adam(), "steps": 0}
+    inverted = latent_inv.invert(picture, space="layer:3", value_range=(-1, 1), **start)
+    np.testing.assert_allclose(inverted.image, encoded["z"].image, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", Faces.stages)
