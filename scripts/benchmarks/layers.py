@@ -26,7 +26,7 @@ ENOUGH_DB, ENOUGH_LPIPS = 24.0, 0.02
 
 
 def layers(options: Options) -> list[Figure]:
-    """The photograph in `z` and in every layer; the best layer is the first one, so the nearest to z, that is enough."""
+    """The photograph in `z` and in every layer; the best layer is the first, so the nearest to z, that is enough."""
     from skimage.data import astronaut
 
     from scripts.demo import PHOTO_CROP

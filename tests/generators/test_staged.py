@@ -163,6 +163,15 @@ def test_a_layer_that_was_found_decodes_again(tmp_path: Path) -> None:
     assert further.loss == pytest.approx(result.loss, rel=1e-4), "lifted from there"
 
 
+def test_a_picture_that_the_generator_made_is_found_on_the_way() -> None:
+    picture = latent_inv.sample(11).images[0].transpose(1, 2, 0)
+    result = latent_inv.invert(picture, space="layer:3", value_range=(-1, 1))
+    assert set(result.latents) == {"layer:3"}
+    assert result.metrics.psnr_db > 100
+    assert result.steps <= 40, "no step was made in a layer"
+    assert result.typicality["layer:3"] < 1
+
+
 def test_an_encoder_of_z_finds_layers_too() -> None:
     picture = latent_inv.sample(5).images[0].transpose(1, 2, 0)
     encoded = {
