@@ -23,7 +23,7 @@ from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Constants, Objective
 from .observations import OBSERVATIONS
-from .outline import Fitted, batch_key, fit_job, lane_width, pick_for, step_limit, wants_encoder
+from .outline import Fitted, batch_key, fit_job, given_space, lane_width, pick_for, step_limit, wants_encoder
 from .perceptual import load_metric
 from .policy import Picked
 from .seeding import stream
@@ -179,7 +179,7 @@ def build_job(
     spaces = [stage.space or space_name for stage in picked.stages]
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
     encode = _encode(spec, generator, spaces[0], picture, encoder)
-    origin = _origin(picked, generator, spaces[0])
+    origin = given_space(spec, type(generator), space_name) or spaces[0]
     with at("initialiser"):
         drawn = generator.spaces[origin]
         starts = initialiser.starts(drawn, size, lambda row: stream(spec.seed, "start", row), encode)
@@ -225,17 +225,6 @@ def build_job(
         entries=tuple(entries),
         warnings=tuple(picture.warnings),
     )
-
-
-def _origin(picked: Picked, generator: Generator, space: str) -> str:
-    """The space of the start: that of the first stage, or, of given latents, an earlier one whose parts they are."""
-    given = picked.initialiser
-    if isinstance(given, specs.Given):
-        for name in generator.routes.get(space, ()):
-            earlier = generator.spaces[name]
-            if set(earlier.searched) <= set(given.latents) <= set(earlier.parts):
-                return name
-    return space
 
 
 def _encode(

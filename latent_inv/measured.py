@@ -46,6 +46,7 @@ class Measured(Prior):
 
     def __init__(self, by: str = "coordinate", source: Callable[[], Statistics] | None = None) -> None:
         self.by, self._source = by, source
+        self._copies: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def bound(self, source: Callable[[], Statistics]) -> Measured:
         """The same, of a generator whose weights are loaded."""
@@ -104,7 +105,10 @@ class Measured(Prior):
         return ((latents - mean) / scale).flatten(1)
 
     def _placed(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return self.statistics.mean.to(like), self.statistics.scale.to(like)
+        where = (like.dtype, like.device)
+        if where not in self._copies:
+            self._copies[where] = (self.statistics.mean.to(like), self.statistics.scale.to(like))
+        return self._copies[where]
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,17 @@ def pick_for(
         )
 
     route = tuple((name, offers(name)) for name in kind.routes.get(space, ()))
-    return pick(spec, replace(offers(space), route=route))
+    return pick(spec, replace(offers(space), route=route, given=given_space(spec, kind, space)))
+
+
+def given_space(spec: specs.JobSpec, kind: type[Generator], space: str) -> str:
+    """The space on the way to `space` of which latents are given; empty: they are of `space`, or none are given."""
+    if isinstance(spec.initialiser, specs.Given):
+        parts = set(spec.initialiser.latents)
+        for name in kind.routes.get(space, ()):
+            if set(kind.spaces[name].searched) <= parts <= set(kind.spaces[name].parts):
+                return name
+    return ""
 
 
 def wants_encoder(spec: specs.JobSpec) -> bool:

@@ -45,6 +45,7 @@ class Offers:
         pixels: how many numbers a picture has.
         number_bytes: bytes of a number.
         route: earlier spaces from which latents can be lifted into this one, in their order, and what they offer.
+        given: the earlier space of latents that are given as the start; empty: of this one, or none are given.
     """
 
     encoder: bool
@@ -54,6 +55,7 @@ class Offers:
     pixels: int
     number_bytes: int = 4
     route: tuple[tuple[str, Offers], ...] = ()
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def pick(spec: specs.JobSpec, offers: Offers) -> Picked:
     """Fill in what `spec` leaves to the policy; what it names stays as it is."""
     why: list[str] = []
     initialiser = spec.initialiser
-    if isinstance(initialiser, specs.Lifted) or (offers.route and isinstance(initialiser, specs.Auto)):
+    if isinstance(initialiser, specs.Lifted) or offers.given or (offers.route and isinstance(initialiser, specs.Auto)):
         return _lifted(spec, offers, initialiser if isinstance(initialiser, specs.Lifted) else specs.Lifted())
     if isinstance(initialiser, specs.Auto):
         initialiser, reason = _start(offers)
@@ -131,6 +133,8 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
         steps = None if spec.budget.seconds is not None else GRADIENT_FREE_STEPS
         return (Stage(specs.CMAES(), steps),), ("solver: cma_es, as the generator gives no gradient",)
     reason = _not_dense(spec, offers)
+    if reason and offers.route:
+        return _last_stages(spec, offers), (f"solver: adam in small steps, then l_bfgs, as {reason}",)
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     exact = _exact(spec)
@@ -167,27 +171,29 @@ def _lifted(spec: specs.JobSpec, offers: Offers, lifted: specs.Lifted) -> Picked
             "no other space leads to this one, so there is nothing to lift; encoder, best_of and seeds can start here"
         )
         raise UnsupportedError(text, field="initialiser")
-    (origin, first), *between = offers.route
-    initialiser, reason = _start(first)
     hurried = spec.budget.seconds is not None and spec.budget.seconds < WIDE_SECONDS
-    before = [replace(stage, space=origin) for stage in _first_stages(spec, first, hurried=hurried)]
+    names = [name for name, _ in offers.route]
+    if offers.given:
+        initialiser, reason = spec.initialiser, f"start: the given latents of {offers.given}"
+        before, between = [], names[names.index(offers.given) + 1 :]
+    else:
+        first, between = offers.route[0][1], names[1:]
+        initialiser, reason = _start(first)
+        before = [replace(stage, space=names[0]) for stage in _first_stages(spec, first, hurried=hurried)]
     if not hurried and offers.differentiable:
-        before += [Stage(LIFTED, LIFTED_STEPS, space=space, radius=lifted.radius) for space, _ in between]
+        before += [Stage(LIFTED, LIFTED_STEPS, space=space, radius=lifted.radius) for space in between]
     if lifted.steps is not None:
         before = [replace(stage, steps=lifted.steps) for stage in before]
-    last: tuple[Stage, ...] = (Stage(spec.solver),)
-    if isinstance(spec.solver, specs.Auto):
-        timed = spec.budget.seconds is not None
-        last = (Stage(LIFTED, None if timed else LIFTED_STEPS), Stage(specs.LBFGS(), POLISH_STEPS))
-        last = last[: 1 if timed else 2] if offers.differentiable else (Stage(specs.CMAES()),)
+    last = _last_stages(spec, offers) if isinstance(spec.solver, specs.Auto) else (Stage(spec.solver),)
     last = tuple(replace(stage, radius=lifted.radius) for stage in last)
     if spec.budget.steps is not None:
         before = _within(before, spec.budget.steps // 2)
-    way = ", ".join(dict.fromkeys(stage.space for stage in before))
-    why = [reason, f"way: {way}, then the space itself, each from the best latents of the last"]
+    way = ", ".join(dict.fromkeys([*(stage.space for stage in before), "the space itself"]))
+    why = [reason, f"way: {way}, each from the best latents of the last"]
     if isinstance(spec.solver, specs.Auto):
-        names = " and ".join(name for name, kind in specs.SOLVERS.items() if kind in {type(s.solver) for s in last})
-        why.append(f"solver: {names} at the end, within {lifted.radius:g} deviations of what was lifted there")
+        kinds = {type(stage.solver) for stage in last}
+        said = " and ".join(name for name, kind in specs.SOLVERS.items() if kind in kinds)
+        why.append(f"solver: {said} at the end, within {lifted.radius:g} deviations of what was lifted there")
     return Picked(initialiser, (*before, *last), tuple(why))
 
 
@@ -199,6 +205,15 @@ def _first_stages(spec: specs.JobSpec, offers: Offers, *, hurried: bool) -> tupl
         return (Stage(specs.Adam(), HURRIED_STEPS if hurried else FIRST_STEPS),)
     exact = _exact(spec)
     return (replace(exact, steps=HURRIED_STEPS),) if hurried else (exact, Stage(specs.Adam(), FIRST_STEPS))
+
+
+def _last_stages(spec: specs.JobSpec, offers: Offers) -> tuple[Stage, ...]:
+    """For a space that latents were lifted into."""
+    if not offers.differentiable:
+        return (Stage(specs.CMAES()),)
+    if spec.budget.seconds is not None:
+        return (Stage(LIFTED),)
+    return (Stage(LIFTED, LIFTED_STEPS), Stage(specs.LBFGS(), POLISH_STEPS))
 
 
 def _within(stages: list[Stage], steps: int) -> list[Stage]:

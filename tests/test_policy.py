@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from latent_inv import policy, spec
@@ -213,10 +214,24 @@ def test_lifted_is_as_it_is_set() -> None:
     assert spaces(named) == ["z", "z", "layer:1", ""]
     assert not said(named, "solver")
     direct = picked(DEEP, initialiser=spec.Seeds())
-    assert spaces(direct) == [""], "who names another start begins in the layer"
+    assert spaces(direct) == ["", ""], "who names another start begins in the layer"
     with pytest.raises(UnsupportedError, match="no other space") as caught:
         picked(initialiser=spec.Lifted())
     assert caught.value.field == "initialiser"
+
+
+def test_given_latents_of_an_earlier_space_go_on_from_there() -> None:
+    given = spec.Given(latents={"z": np.zeros((1, 100))})
+    found = picked(replace(DEEP, given="z"), initialiser=given)
+    assert found.initialiser is given
+    assert spaces(found) == ["layer:1", "", ""]
+    assert spaces(picked(replace(DEEP, given="layer:1"), initialiser=given)) == ["", ""]
+    assert "given latents of z" in said(found, "start")
+    own = picked(DEEP, initialiser=given)
+    assert spaces(own) == ["", ""]
+    assert solvers(own) == [spec.Adam, spec.LBFGS], "in small steps, as in any layer"
+    assert own.stages[0].solver == policy.LIFTED
+    assert [stage.radius for stage in own.stages] == [None, None]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 10, 100, 5000])
