@@ -199,4 +199,6 @@ def test_every_component_can_be_built_from_its_settings() -> None:
                 with pytest.raises(UnsupportedError, match="train-encoder"):
                     built(**chosen)
                 continue
+            if kind is spec.Lifted:
+                chosen |= {"generator": "layered", "space": "layer:2"}
             assert built(**chosen).starts

@@ -199,7 +199,7 @@ def test_a_layer_is_reached_through_all_spaces_before_it() -> None:
     exact = found.stages[0]
     assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
     assert all(stage.steps is not None for stage in found.stages)
-    assert any(reason.startswith("way: z, layer:1, then") for reason in found.why)
+    assert any(reason.startswith("way: z, layer:1, the space itself") for reason in found.why)
     assert "adam and l_bfgs" in said(found, "solver")
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))["stages"]
     assert [(stage["space"], stage["radius"]) for stage in told] == [(s.space, s.radius) for s in found.stages]
