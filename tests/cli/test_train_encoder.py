@@ -134,7 +134,7 @@ def test_the_settings_are_listed() -> None:
         (["--minutes", "nan"], 2, "finite"),
         (["--set", "minutes=3"], 2, "given twice"),
         (["--perceptual", "lpips"], 2, "lpips-alex"),
-        (["--space", "w"], 2, "accepted: layer:1"),
+        (["--space", "w"], 2, "accepted: z"),
         (["--device", "gpu"], 2, "device: must be"),
         (["--out", "file"], 2, '"file" is a file'),
     ],
