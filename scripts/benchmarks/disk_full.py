@@ -106,4 +106,5 @@ def small_disk(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # Lazily: a process that ends may hold it for a moment longer.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
