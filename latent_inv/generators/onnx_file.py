@@ -111,7 +111,8 @@ def open_onnx(reference: str, name: str) -> type[Generator]:
     model = _parse(data, path.name)
     parts = _check(model, path)
     signature = _signature(model, path.name)
-    description = describe({**read_table(path), "differentiable": False}, signature, beside, path.stem)
+    table = {"dtypes": _computes_in(signature), **read_table(path), "differentiable": False}
+    description = describe(table, signature, beside, path.stem)
     own = attributes(
         description,
         signature,
@@ -121,7 +122,6 @@ def open_onnx(reference: str, name: str) -> type[Generator]:
         sha256=_digest(path, parts),
         path=path.absolute(),
         parts=parts,
-        dtypes=("float32", "float64") if any(form.kind == "float64" for form in signature.inputs) else ("float32",),
     )
     return type("OnnxFile", (OnnxFile,), own)
 
@@ -212,6 +212,11 @@ def _signature(model: onnx.ModelProto, file: str) -> Signature:
         most=rows,
         bounds=BOUNDS.get(last.op_type.lower()) if last is not None and last.domain in _STANDARD else None,
     )
+
+
+def _computes_in(signature: Signature) -> list[str]:
+    """Formats that the model itself computes in; float32 stands for float16, too."""
+    return ["float32", "float64"] if all(form.kind == "float64" for form in signature.inputs) else ["float32"]
 
 
 def _form(value: onnx.ValueInfoProto) -> Form:

@@ -88,6 +88,7 @@ def attributes(
         "stride": description.stride,
         "differentiable": description.differentiable,
         "forward_mode": description.forward_mode,
+        "dtypes": description.dtypes,
         "licence": description.licence,
         "source": description.source,
         "weights_sha256": sha256,

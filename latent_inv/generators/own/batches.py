@@ -11,7 +11,7 @@ from latent_inv.errors import ShapeError
 
 
 def in_calls(call: Callable[..., Tensor], inputs: Sequence[Tensor], least: int, most: int | None) -> Tensor:
-    """Rows through calls of `least` to `most` rows, the last one filled with copies of its first row.
+    """Rows through calls of `least` to `most` rows, those that are short filled with copies of a row.
 
     Args:
         call: tensors of [n, …] -> [n, …], row by row.
@@ -24,14 +24,20 @@ def in_calls(call: Callable[..., Tensor], inputs: Sequence[Tensor], least: int, 
     rows = inputs[0].shape[0]
     if rows == 0:
         raise ShapeError("at least one row is needed, found none", field="latents")
-    if least <= rows and (most is None or rows <= most):
+    if least <= rows and (most is None or (rows <= most and least < most)):
         return call(*inputs)
     width = max(rows, least) if most is None else most
-    pictures: list[Tensor] = []
-    for first in range(0, rows, width):
-        pieces = [tensor[first : first + width] for tensor in inputs]
-        count = pieces[0].shape[0]
-        if count < least:
-            pieces = [torch.cat([one, one[:1].expand(least - count, *one.shape[1:])]) for one in pieces]
-        pictures.append(call(*pieces)[:count])
+    # Kernels round alike at every place of a call if its width is a power of two (and not at the third place of three,
+    # say). A row's picture must not depend on its place, so in calls of other widths it is alone with its copies.
+    taken = 1 << (width.bit_length() - 1)
+    taken = taken if taken >= least else 1
+    pictures = [
+        call(*(_filled(tensor[first : first + taken], max(taken, least)) for tensor in inputs))[: rows - first][:taken]
+        for first in range(0, rows, taken)
+    ]
     return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
+
+
+def _filled(rows: Tensor, width: int) -> Tensor:
+    missing = width - rows.shape[0]
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows

@@ -135,6 +135,8 @@ def _attempt(generator: Own, what: str, call: Callable[[], Any], setting: str = 
         said = " ".join(str(error).split())[:200]
         hint = f"; set `{setting}` in {generator.beside} if it has none" if setting else ""
         hint = hint or f"; are the shapes in {generator.beside} those of the program?"
+        if generator.dtype == torch.float64:
+            hint = f'; set `dtypes = ["float32"]` in {generator.beside} if it cannot compute in float64'
         raise AssetError(f"{generator.file} failed at {what}: {type(error).__name__}: {said}{hint}") from error
 
 
