@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from latent_inv.errors import AssetError
 
-from .operators import is_ignored, operator_of
+from .operators import is_ignored, is_random, operator_of
 from .pt2 import DTYPES, Archive
 
 #: formats that stand for "the program's own": they become the one that is asked for
@@ -102,11 +102,8 @@ class Graph(nn.Module):
         given = {str(one["name"]): self._argument(one["arg"]) for one in node["inputs"]}
         positional = [one["name"] for one in node["inputs"] if one.get("kind") != 2]
         keywords = {name: value for name, value in given.items() if name not in positional}
-        if _is_random(call, given):
-            raise AssetError(
-                f'{self._file} draws random numbers ("{target.split(".")[-2]:.40}"), and a picture must depend on its '
-                "latents alone; make the noise an input, and call .eval() on the module before it is exported"
-            )
+        if _draws(call, given):
+            raise is_random(target.split(".")[-2], self._file)
         outputs = node["outputs"]
         named = [_results(one) for one in outputs]
         listed = len(outputs) == 1 and isinstance(named[0], list)
@@ -197,7 +194,7 @@ def _only_states(node: Mapping[str, Any]) -> bool:
     return is_ignored(str(node["target"]))
 
 
-def _is_random(call: Callable[..., Any], given: Mapping[str, Any]) -> bool:
+def _draws(call: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     if torch.Tag.nondeterministic_seeded not in getattr(call, "tags", ()):
         return False
     # Attention and dropout are so only if they drop something.

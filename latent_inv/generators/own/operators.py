@@ -76,19 +76,30 @@ def operator_of(target: str, file: str) -> Callable[..., Any]:
     """What a name in a saved program calls.
 
     Raises:
-        AssetError: nothing that is run here; names it.
+        AssetError: nothing that is run here, or random numbers; names it.
     """
     if target in SIZES:
         return SIZES[target]
     found = _TARGET.fullmatch(target)
-    if found is not None:
+    # "out" forms write into a tensor that is given.
+    if found is not None and not found.group(2).endswith("out"):
         name, overload = found.groups()
-        packet = getattr(torch.ops.aten, name, None) if name.removesuffix("_") in OPERATORS else None
-        # "out" forms write into a tensor that is given.
-        if packet is not None and overload in packet.overloads() and not overload.endswith("out"):
-            return getattr(packet, overload)
+        packet = getattr(torch.ops.aten, name, None)
+        if isinstance(packet, torch._ops.OpOverloadPacket) and overload in packet.overloads():
+            if name.removesuffix("_") in OPERATORS:
+                return getattr(packet, overload)
+            if torch.Tag.nondeterministic_seeded in getattr(packet, overload).tags:
+                raise is_random(name, file)
     shown = target.removeprefix("torch.ops.").encode("ascii", "replace").decode()
     raise AssetError(
         f'{file} uses the operator "{shown:.80}", which is not among those that are run here; '
         "`program = program.run_decompositions()` before saving turns many into others that are"
+    )
+
+
+def is_random(name: str, file: str) -> AssetError:
+    """The error for a program that draws random numbers."""
+    return AssetError(
+        f'{file} draws random numbers ("{name:.40}"), and a picture must depend on its latents alone; '
+        "make the noise an input, and call .eval() on the module before it is exported"
     )

@@ -143,7 +143,7 @@ class Archive:
         if any(info.filename.endswith("serialized_exported_program.json") for info in infos):
             raise AssetError(f"{self.name} was saved by an old torch; {_AGAIN}")
         if "archive_format" not in members or self._zip.read(members["archive_format"]) != b"pt2":
-            raise AssetError(f"{self.name} is a zip archive, but none of torch.export.save")
+            raise AssetError(f"{self.name} is cut off, or a zip archive of something else than torch.export.save")
         if "byteorder" in members and self._zip.read(members["byteorder"]).strip() != b"little":
             raise AssetError(f"{self.name} was saved on a machine with another byte order; {_AGAIN}")
         return members

@@ -38,12 +38,12 @@ def try_out(generator: Own) -> None:
     before = _versions(generator, latents)
     with torch.no_grad():
         raw = _attempt(generator, "decoding draws of its prior", lambda: generator.raw(latents))
+        if _versions(generator, latents) != before:
+            text = f"{generator.file} changes its own weights or the latents that it is given"
+            raise AssetError(f"{text}; call .eval() on the module before it is exported, and let it change no input")
         _check_form(generator, raw, latents)
         _check_numbers(generator, raw)
         _check_rows(generator, latents)
-    if _versions(generator, latents) != before:
-        text = f"{generator.file} changes its own weights or the latents that it is given"
-        raise AssetError(f"{text}; call .eval() on the module before it is exported, and let it change no input")
     if generator.differentiable:
         _check_gradient(generator, {name: tensor[:1] for name, tensor in latents.items()})
     if generator.forward_mode:
