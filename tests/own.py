@@ -16,20 +16,20 @@ CLASSES = 5
 
 
 class Vector(nn.Module):
-    """[R, 6] -> [R, 3, 16, 16] in [-1, 1]: smooth, with constants, formats and an operation in place."""
+    """[R, 6] -> [R, 3, 24, 24] in [-1, 1]: smooth, with constants, formats and an operation in place."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Linear(DIMENSIONS, 8 * 4 * 4)
+        self.first = nn.Linear(DIMENSIONS, 8 * 6 * 6)
         self.middle = nn.ConvTranspose2d(8, 6, 4, 2, 1)
         self.norm = nn.BatchNorm2d(6)
         self.drop = nn.Dropout(0.3)
         self.last = nn.ConvTranspose2d(6, 3, 4, 2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        hidden = torch.tanh(self.first(z * torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))).view(-1, 8, 4, 4)
+        hidden = torch.tanh(self.first(z * torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))).view(-1, 8, 6, 6)
         hidden = self.drop(torch.tanh_(self.norm(self.middle(hidden)))).to(z.dtype)
-        ramp = torch.linspace(-1, 1, 8) @ torch.ones(8, 8)
+        ramp = torch.linspace(-1, 1, 12) @ torch.ones(12, 12)
         return torch.tanh(self.last(hidden + 0.1 * ramp))
 
 
@@ -98,7 +98,7 @@ def export_any_size(path: Path) -> Path:
 
 
 def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **more: Any) -> Path:
-    """A linear layer, a transposed convolution and tanh: [R, 6] -> [R, 3, 16, 16].
+    """A linear layer, a transposed convolution and tanh: [R, 6] -> [R, 3, 24, 24].
 
     Args:
         beside: put the weights into a file of their own.
@@ -109,13 +109,13 @@ def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **m
 
     random = np.random.default_rng(5)
     weights = {
-        "linear": random.normal(size=(DIMENSIONS, 8 * 4 * 4)) / 3,
-        "bias": random.normal(size=(8 * 4 * 4)) / 3,
+        "linear": random.normal(size=(DIMENSIONS, 8 * 6 * 6)) / 3,
+        "bias": random.normal(size=(8 * 6 * 6)) / 3,
         "up": random.normal(size=(8, 3, 4, 4)) / 3,
     }
     kind = more.get("kind", np.float32)
     tensors = [numpy_helper.from_array(value.astype(kind), name) for name, value in weights.items()]
-    tensors.append(numpy_helper.from_array(np.array([-1, 8, 4, 4]), "shape"))
+    tensors.append(numpy_helper.from_array(np.array([-1, 8, 6, 6]), "shape"))
     nodes = more.get("nodes") or [
         helper.make_node("Gemm", ["z", "linear", "bias"], ["flat"]),
         helper.make_node("Reshape", ["flat", "shape"], ["square"]),
@@ -124,13 +124,13 @@ def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **m
     ]
     batch = "batch" if rows is None else rows
     number = TensorProto.FLOAT if kind == np.float32 else TensorProto.DOUBLE
-    picture = helper.make_tensor_value_info("picture", number, more.get("sides", [batch, 3, 16, 16]))
+    picture = helper.make_tensor_value_info("picture", number, more.get("sides", [batch, 3, 24, 24]))
     z = helper.make_tensor_value_info("z", number, [batch, DIMENSIONS])
     graph = helper.make_graph(nodes, "decoder", [z], [picture], tensors)
     imports = [helper.make_opsetid("", 21), *(helper.make_opsetid(one, 1) for one in more.get("domains", ()))]
     model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     if beside:
-        onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.stem}.data", size_threshold=0)
+        onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.stem}.data", size_threshold=256)
     else:
         onnx.save_model(model, str(path))
     return path
@@ -138,7 +138,7 @@ def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **m
 
 def described_module() -> tuple[nn.Module, dict[str, Any]]:
     """What an entry `python:tests.own:described_module` returns."""
-    return seeded(Vector), {"range": [-1.0, 1.0], "size": [16, 16], "latents": {"z": {"shape": [DIMENSIONS]}}}
+    return seeded(Vector), {"range": [-1.0, 1.0], "size": [24, 24], "latents": {"z": {"shape": [DIMENSIONS]}}}
 
 
 def opened(family: str, reference: Path | str, name: str = "own") -> type[Generator]:

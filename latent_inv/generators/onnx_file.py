@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -111,8 +111,11 @@ def open_onnx(reference: str, name: str) -> type[Generator]:
     model = _parse(data, path.name)
     parts = _check(model, path)
     signature = _signature(model, path.name)
-    table = {"dtypes": _computes_in(signature), **read_table(path), "differentiable": False}
-    description = describe(table, signature, beside, path.stem)
+    can: dict[str, Any] = {"differentiable": False, "dtypes": _computes_in(signature)}
+    description = describe({**can, **read_table(path)}, signature, beside, path.stem)
+    if description.differentiable or not set(description.dtypes) <= set(can["dtypes"]):
+        text = f"{path.name} computes in {' or '.join(can['dtypes'])} and gives no gradient"
+        raise AssetError(f"{beside}: leave out differentiable and dtypes, as {text}")
     own = attributes(
         description,
         signature,

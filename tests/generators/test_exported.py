@@ -323,7 +323,7 @@ def test_the_pickle_of_examples_is_not_looked_at(tmp_path: Path, whole: Path, ma
         torch.export.load(path)
     assert marker.exists()
     marker.unlink()
-    assert load(path)(load(path).sample((1,))).shape == (1, 3, 16, 16)
+    assert load(path)(load(path).sample((1,))).shape == (1, 3, 24, 24)
     assert not marker.exists()
 
 
