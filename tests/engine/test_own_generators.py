@@ -43,7 +43,7 @@ def test_a_program_is_searched_as_any_generator(tmp_path: Path) -> None:
     engine = engine_of(own.export_vector(tmp_path / "a.pt2"))
     result: JobResult = run(engine, spec_of(picture_of(engine, 3), budget=Budget(steps=60)))
     assert any("levenberg_marquardt" in why for why in result.picked["why"])
-    assert result.psnr_db > 40
+    assert result.metrics.psnr_db > 40
     again = run(engine, DecodeSpec(latents=dict(result.latents), generator="mine"))
     np.testing.assert_allclose(again.images[0], result.image, atol=1e-5)
 
@@ -55,8 +55,8 @@ def test_a_model_without_gradients_is_searched_without(tmp_path: Path) -> None:
     spec = spec_of(picture, budget=Budget(steps=600), lane_width=4, initialiser=Auto())
     result: JobResult = run(engine, spec)
     assert "solver: cma_es, as the generator gives no gradient" in result.picked["why"]
-    history = [point.psnr_db for point in result.history]
-    assert result.psnr_db > history[0] + 6
+    history = [point.metrics.psnr_db for point in result.history]
+    assert result.metrics.psnr_db > history[0] + 6
     with pytest.raises(UnsupportedError, match="computes in float32, found float64"):
         run(engine, spec_of(picture, dtype="float64"))
 
