@@ -37,6 +37,14 @@ class Unloadable(Mine):
         raise KeyError("weight")
 
 
+class Elder(Mine):
+    """Does not make what it is asked for."""
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Smooth:
+        return Smooth.load(device, dtype, progress)
+
+
 class Hungry(Mine):
     def _decode(self, latents: Latents) -> Tensor:
         raise MemoryError

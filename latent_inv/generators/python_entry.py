@@ -43,7 +43,11 @@ class FromModule(Own):
 
     @classmethod
     def make_network(cls, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        return copy.deepcopy(cls.module).to(device=device, dtype=dtype)
+        return _Guard(cls.file)("copying it", lambda: copy.deepcopy(cls.module).to(device=device, dtype=dtype))
+
+    def _decode(self, latents: Latents) -> Tensor:
+        decode = super()._decode
+        return _Guard(self.file)("decoding", lambda: decode(latents))
 
 
 def open_python(reference: str, name: str) -> type[Generator]:
@@ -95,8 +99,11 @@ def _of_class(kind: type[Generator], name: str, guard: _Guard) -> type[Generator
         @classmethod
         def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Generator:
             loaded = guard("loading it", lambda: super(Guarded, cls).load(device, dtype, progress))
-            if not isinstance(loaded, Generator):
-                raise AssetError(f"{guard.entry}: load returned a {type(loaded).__name__}, expected a Generator")
+            if not isinstance(loaded, cls):
+                found = type(loaded).__name__
+                raise AssetError(
+                    f"{guard.entry}: load returned a {found}, expected `cls(network)`, of the class it is asked"
+                )
             return loaded
 
         def _decode(self, latents: Latents) -> Tensor:

@@ -83,6 +83,15 @@ def test_any_number_of_rows(least: int, most: int | None, rows: int) -> None:
     assert all(least <= count <= (most or count) for count in calls)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_fixed_number_of_rows_rounds_them_alike(rows: int, tmp_path: Path) -> None:
+    generator = load(own.export_vector(tmp_path / "a.pt2", rows))
+    latents = generator.sample(range(8))
+    forward = generator(latents)
+    for shift in range(1, 8):
+        assert torch.equal(generator({"z": latents["z"].roll(shift, 0)}).roll(-shift, 0), forward)
+
+
 def test_a_class_and_any_size(tmp_path: Path) -> None:
     generator = load(own.export_any_size(tmp_path / "a.pt2"))
     assert list(generator.spaces) == ["code", "code+kind"]

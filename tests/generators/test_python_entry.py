@@ -90,6 +90,8 @@ def test_code_that_fails_later(caplog: pytest.LogCaptureFixture) -> None:
         AssetError, match=r"python:tests\.own_entries:Unloadable failed at loading it: KeyError: 'weight'"
     ):
         opened("Unloadable").load(CPU, torch.float32)
+    with pytest.raises(AssetError, match=r"load returned a Smooth, expected `cls\(network\)`"):
+        opened("Elder").load(CPU, torch.float32)
     failing = opened("Failing").load(CPU, torch.float32)
     with caplog.at_level(logging.ERROR), pytest.raises(AssetError, match="decoding: ValueError: a shape of its own"):
         failing(failing.sample((1,)))

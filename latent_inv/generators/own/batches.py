@@ -11,7 +11,11 @@ from latent_inv.errors import ShapeError
 
 
 def in_calls(call: Callable[..., Tensor], inputs: Sequence[Tensor], least: int, most: int | None) -> Tensor:
-    """Rows through calls of `least` to `most` rows, those that are short filled with copies of a row.
+    """Rows through calls of `least` to `most` rows.
+
+    A row's picture must not depend on where it stands, and most kernels round the rows of a call alike only at some
+    widths (four rows and eight, not two and three). So where the rows are too few or too many for one call, or it has
+    a fixed number of them, each row has a call of its own, filled with its copies.
 
     Args:
         call: tensors of [n, …] -> [n, …], row by row.
@@ -26,18 +30,7 @@ def in_calls(call: Callable[..., Tensor], inputs: Sequence[Tensor], least: int, 
         raise ShapeError("at least one row is needed, found none", field="latents")
     if least <= rows and (most is None or (rows <= most and least < most)):
         return call(*inputs)
-    width = max(rows, least) if most is None else most
-    # Kernels round alike at every place of a call if its width is a power of two (and not at the third place of three,
-    # say). A row's picture must not depend on its place, so in calls of other widths it is alone with its copies.
-    taken = 1 << (width.bit_length() - 1)
-    taken = taken if taken >= least else 1
     pictures = [
-        call(*(_filled(tensor[first : first + taken], max(taken, least)) for tensor in inputs))[: rows - first][:taken]
-        for first in range(0, rows, taken)
+        call(*(tensor[row : row + 1].expand(least, *tensor.shape[1:]) for tensor in inputs))[:1] for row in range(rows)
     ]
-    return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
-
-
-def _filled(rows: Tensor, width: int) -> Tensor:
-    missing = width - rows.shape[0]
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+    return torch.cat(pictures) if rows > 1 else pictures[0]

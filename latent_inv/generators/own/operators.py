@@ -35,8 +35,8 @@ view_as where xlogy zeros zeros_like
 adaptive_avg_pool2d adaptive_max_pool2d avg_pool1d avg_pool2d max_pool2d max_pool2d_with_indices
 conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution group_norm layer_norm rms_norm
 batch_norm dropout feature_dropout native_group_norm native_layer_norm cosine_similarity
-_adaptive_avg_pool2d _log_softmax _softmax _to_copy _unsafe_view _unsafe_index _reshape_alias _conj
-_native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu _safe_softmax
+_adaptive_avg_pool2d _log_softmax _softmax _to_copy _unsafe_view _unsafe_index _conj
+_native_batch_norm_legit_no_training _safe_softmax
 """
 #: names in torch.ops.aten, with all their overloads and in-place forms
 OPERATORS = frozenset(_NAMES.split())

@@ -200,7 +200,9 @@ class Archive:
         meta = self._meta(name)
         dtype = DTYPES.get(meta["dtype"])
         sides = tuple(int(side["as_int"]) if "as_int" in side else None for side in meta["sizes"][1:])
-        return Form(name, sides, str(dtype).removeprefix("torch."), dtype is not None and dtype.is_floating_point)
+        if dtype is None:
+            return Form(name, sides, "of another number format", floating=False)
+        return Form(name, sides, str(dtype).removeprefix("torch."), dtype.is_floating_point)
 
     def _rows(self, names: list[str]) -> tuple[int, int | None]:
         """Least and most rows of a call; the first side of everything must be the same."""
