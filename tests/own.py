@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.generators import FAMILIES, Generator
+from tests.conftest import require
 
 DIMENSIONS = 6
 CLASSES = 5
@@ -97,6 +99,12 @@ def export_any_size(path: Path) -> Path:
     return path
 
 
+def require_onnx() -> None:
+    """Skip the test where there is no onnxruntime."""
+    found = all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
+    require("onnx", found, "pip install 'latent-inv[onnx]'")
+
+
 def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **more: Any) -> Path:
     """A linear layer, a transposed convolution and tanh: [R, 6] -> [R, 3, 24, 24].
 
@@ -104,6 +112,7 @@ def write_onnx(path: Path, rows: int | None = None, *, beside: bool = False, **m
         beside: put the weights into a file of their own.
         more: further nodes, initial values or domains, for what must be refused.
     """
+    require_onnx()
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

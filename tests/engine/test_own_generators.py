@@ -20,8 +20,6 @@ from latent_inv.spec import Auto, Budget, DecodeSpec, JobSpec, Pixel, SampleSpec
 from tests import own
 from tests.engine.helpers import drain
 
-pytest.importorskip("onnxruntime")
-
 
 def engine_of(path: Path, **settings: Any) -> Engine:
     """An engine whose clients know the file as `mine`."""

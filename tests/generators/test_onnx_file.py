@@ -13,10 +13,18 @@ from latent_inv.errors import AssetError
 from latent_inv.files import sha256_of
 from tests import own
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+try:
+    import onnx
+    import onnxruntime
+except ImportError:  # each test says so, see below
+    onnx = onnxruntime = None
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _with_onnx() -> None:
+    own.require_onnx()
 
 
 def load(path: Path, dtype: torch.dtype = torch.float32) -> Any:

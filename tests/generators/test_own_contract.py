@@ -14,8 +14,6 @@ from latent_inv.generators import Generator
 from tests import contracts, own
 from tests.generators import test_contract as contract
 
-pytest.importorskip("onnxruntime")
-
 #: how each is made, in a folder of its own
 MAKERS: dict[str, Callable[[Path], type[Generator]]] = {
     "one row": lambda folder: own.opened("exported", own.export_vector(folder / "a.pt2", 1), "one row"),
