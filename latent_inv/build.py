@@ -114,10 +114,11 @@ class Catalogue:
         """The generator on the engine's device.
 
         Raises:
-            SpecError: unknown name. AssetError: its weights cannot be had.
+            SpecError: unknown name. AssetError: its weights cannot be had. UnsupportedError: not in this format.
         """
         if (name, dtype) not in self._loaded:
             kind = self.find(name)
+            kind.check_dtype(dtype)
             self._loaded[name, dtype] = kind.load(self.placement.torch_device, DTYPES[dtype], progress)
         return self._loaded[name, dtype]
 

@@ -35,6 +35,7 @@ def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> Fitted:
     Raises:
         LatentInvError: the field, what was found, and what is accepted.
     """
+    kind.check_dtype(spec.dtype)
     space = spec.space or kind.default_space
     if space not in kind.spaces:
         raise unknown_name("space", space, list(kind.spaces), field="space")

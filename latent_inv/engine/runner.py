@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from latent_inv.forward_mode import meet_the_first_warning
 from latent_inv.objective import Constants, Objective, Values, sum_in_order
 from latent_inv.solvers import Evaluation, LocalModel
 from latent_inv.types import Latents, joined, parted, repeat_row, take_row
@@ -75,7 +74,7 @@ def _with_curvature(objective: Objective, searched: Latents, constants: Constant
         return tuple(objective.residual(dict(zip(names, parts, strict=True)), constants))
 
     def curvature(vectors: Latents) -> dict[str, Tensor]:
-        _meet_the_first_warning()
+        meet_the_first_warning()
         with torch.no_grad():
             point = tuple(leaves[name].detach() for name in names)
             _, tangents = jvp(residual, point, tuple(vectors[name] for name in names))[:2]
@@ -111,7 +110,7 @@ def _model_of_row(objective: Objective, searched: Latents, constants: Constants)
 
 def _jacobian(objective: Objective, searched: Latents, constants: Constants) -> list[Tensor]:
     """Jᵀ of one row by blocks of the residual, [d, n] each, by forward mode, some directions at a time."""
-    _meet_the_first_warning()
+    meet_the_first_warning()
     point = joined(searched)
 
     def residual(vector: Tensor) -> list[Tensor]:
@@ -124,14 +123,6 @@ def _jacobian(objective: Objective, searched: Latents, constants: Constants) -> 
     with torch.no_grad():
         chunks = [vmap(push)(some) for some in directions.split(objective.tangent_chunk)]
         return [torch.cat(tangents) if len(tangents) > 1 else tangents[0] for tangents in zip(*chunks, strict=True)]
-
-
-@cache
-def _meet_the_first_warning() -> None:
-    """At the first `jvp` of a process, torch warns of its own use of `torch.jit.script`; nobody else has to know."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-        jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
 def _gradient(loss: Tensor, leaves: dict[str, Tensor], *, keep: bool = False) -> dict[str, Tensor]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from .base import Generator
 from .diffusers_autoencoder import open_model
+from .exported import open_exported
 from .faces import Faces
+from .onnx_file import open_onnx
+from .python_entry import open_python
 from .table import GeneratorTable, Opener
 
 GENERATORS: dict[str, type[Generator]] = {
@@ -14,6 +17,9 @@ GENERATORS: dict[str, type[Generator]] = {
 #: prefix of references -> what opens them
 FAMILIES: dict[str, Opener] = {
     "diffusers": open_model,
+    "exported": open_exported,
+    "onnx": open_onnx,
+    "python": open_python,
 }
 
 

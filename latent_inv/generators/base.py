@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.asset_table import ENCODERS
-from latent_inv.errors import LatentsError, SpecError, unknown_name
+from latent_inv.errors import InternalError, LatentsError, SpecError, UnsupportedError, unknown_name
 from latent_inv.images import Picture
 from latent_inv.result import GeneratorInfo
 from latent_inv.seeding import stream
@@ -54,16 +54,24 @@ class Generator(ABC):
     routes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
+    dtypes: ClassVar[Sequence[str]] = ("float32", "float64")  # number formats that it can compute in
     roundable: ClassVar[bool] = False  # are its derivatives good enough in bfloat16 to point the way?
     has_encoder: ClassVar[bool] = False  # one of its own, in `encode`; trained ones stand in `asset_table.ENCODERS`
     licence: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
     weights_sha256: ClassVar[str] = ""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """Freeze `network`; `device` and `dtype` are those of its first parameter where it has any."""
         self.network = network.eval().requires_grad_(False)
-        parameter = next(network.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
+        parameter = next(network.parameters(), None)
+        if parameter is not None:
+            device, dtype = device or parameter.device, dtype or parameter.dtype
+        if device is None or dtype is None:
+            raise InternalError(f"{type(self).__name__} has no parameters and must say where it computes, and in what")
+        self.device, self.dtype = device, dtype
 
     @classmethod
     @abstractmethod
@@ -73,6 +81,12 @@ class Generator(ABC):
         Raises:
             AssetError: the weights cannot be had; the message says how to get them.
         """
+
+    @classmethod
+    def check_dtype(cls, dtype: str) -> None:
+        """Raises: UnsupportedError: a number format that it cannot compute in."""
+        if dtype not in cls.dtypes:
+            raise UnsupportedError(f"{cls.name} computes in {' or '.join(cls.dtypes)}, found {dtype}", field="dtype")
 
     @abstractmethod
     def _decode(self, latents: Latents) -> Tensor:
