@@ -39,7 +39,7 @@ class PhotoNetwork(nn.Module):
         blocks: residual blocks of the encoder at 1/4 and 1/8, and of the decoder at 1/8 and 1/4.
     """
 
-    def __init__(self, blocks: tuple[int, int, int, int] = (1, 2, 3, 2)) -> None:
+    def __init__(self, blocks: tuple[int, int, int, int] = (2, 2, 4, 3)) -> None:
         super().__init__()
         #: rows are the transform's directions in a patch; latents are divided by `scale`
         self.transform = nn.Parameter(torch.zeros(CHANNELS, 3, PATCH, PATCH))
@@ -67,15 +67,22 @@ class PhotoNetwork(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """[R, 3, H, W], sides multiples of 8 -> [R, 16, H/8, W/8]."""
-        linear = conv2d(images - self.mean[:, None, None], self.transform, stride=PATCH)
         learnt: Tensor = self.encoder(pixel_unshuffle(images, _FINE_STRIDE))
-        return linear / self.scale[:, None, None] + learnt
+        return self.transformed(images) + learnt
 
     def decode(self, latents: Tensor) -> Tensor:
         """[R, 16, h, w] -> [R, 3, 8h, 8w], not yet cut to [-1, 1]."""
+        return self.transformed_back(latents) + pixel_shuffle(self.decoder(latents), _FINE_STRIDE)
+
+    def transformed(self, images: Tensor) -> Tensor:
+        """`encode` by the transform alone."""
+        linear = conv2d(images - self.mean[:, None, None], self.transform, stride=PATCH)
+        return linear / self.scale[:, None, None]
+
+    def transformed_back(self, latents: Tensor) -> Tensor:
+        """`decode` by the transform alone."""
         linear = conv_transpose2d(latents * self.scale[:, None, None], self.transform, stride=PATCH)
-        learnt = pixel_shuffle(self.decoder(latents), _FINE_STRIDE)
-        return linear + self.mean[:, None, None] + learnt
+        return linear + self.mean[:, None, None]
 
     def forward(self, latents: Tensor) -> Tensor:
         """`decode`, cut to [-1, 1]."""

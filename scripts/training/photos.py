@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from latent_inv.generators.photos_network import CHANNELS, PATCH, PhotoNetwork
 
@@ -88,9 +89,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = options.rate * rate
         crops, errors = self._crops(np.random.default_rng((options.seed, self.step)))
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
-            decoded = self.network.decode(self.network.encode(crops))
-        decoded = decoded.float()
+        decoded = self._through(crops)
         # In units of what the transform leaves, picture by picture: what is judged is the mean of decibels.
         loss = ((decoded - crops).square().mean(dim=(1, 2, 3)) / errors).mean()
         if share > LATE and options.perceptual:
@@ -104,6 +103,17 @@ class Trainer:
             for kept, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(now, 1 - decay)
         return float(loss.detach())
+
+    def _through(self, crops: Tensor) -> Tensor:
+        """Encoded and decoded. Only what is learnt may be rounded: it is small beside the transform."""
+        network, half = self.network, self.options.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            learnt = network.encoder(pixel_unshuffle(crops, 4))
+        latents = network.transformed(crops) + learnt.float()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            learnt = network.decoder(latents)
+        decoded: Tensor = network.transformed_back(latents) + pixel_shuffle(learnt.float(), 4)
+        return decoded
 
     def _crops(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         crops, errors = [], []
