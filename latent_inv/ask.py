@@ -81,9 +81,10 @@ def given_latents(
     file = start if isinstance(start, LatentsFile) else load_latents(start)
     known = info()
     warnings = tuple(check_origin(file, generator=generator, weights_sha256=known.weights_sha256))
+    latents, found, more = adapt(file, known, space)
     wanted = space or (known.default_space if searched else "")
-    latents, found, more = adapt(file, known, wanted)
-    if wanted and found and found != wanted:
+    # Latents of an earlier space go on to a layer's; whoever knows the generator says which.
+    if wanted and found and found != wanted and wanted not in known.stages:
         text = f'they are latents of the space "{found}", the search is in "{wanted}"; ask for the space "{found}"'
         raise LatentsError(text, field="latents")
     return latents, (*file.warnings, *warnings, *more)

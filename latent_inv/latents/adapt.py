@@ -11,6 +11,7 @@ from latent_inv.errors import LatentsError, at
 from latent_inv.scaling import Scaling
 
 from .fit import with_rows
+from .layouts import LAYERED
 from .read import LatentsFile
 
 if TYPE_CHECKING:
@@ -38,18 +39,12 @@ def adapt(
     """
     latents: dict[str, np.ndarray] = dict(file.latents)
     warnings: list[str] = []
-    stated = file.space if file.space in info.spaces else ""
-    first = [name for name in (space, stated, info.default_space) if name]
-    order = list(dict.fromkeys([*first, *info.spaces]))
-    found = next((name for name in order if name in info.spaces and _fits(latents, info.spaces[name])), "")
-    if not found and len(latents) == 1:
+    found, part = _place(latents, file, info, space)
+    if part:
         (named, array), *_ = latents.items()
-        places = [(name, part) for name in order for part in _candidates(info.spaces.get(name, {}), array)]
-        if places:
-            found, part = places[0]
-            latents = {part: array}
-            if named and (named, part) not in (("w", "w+"), ("w+", "w")):
-                warnings.append(f'the array "{named:.40}" was taken for the part "{part}"')
+        latents = {part: array}
+        if named and not {named, part} <= set(LAYERED):
+            warnings.append(f'the array "{named:.40}" was taken for the part "{part}"')
     with at("latents"):
         if found:
             shapes = shapes_of(info.spaces[found], latents)
@@ -67,18 +62,40 @@ def shapes_of(parts: Parts, latents: Mapping[str, np.ndarray]) -> dict[str, tupl
     }
 
 
-def _fits(latents: Mapping[str, np.ndarray], parts: Parts) -> bool:
+def _place(latents: Mapping[str, np.ndarray], file: LatentsFile, info: GeneratorInfo, space: str) -> tuple[str, str]:
+    """The space of these arrays, and the part that their one array is where its name does not say so; "" for none."""
+    preferred = (space, file.space or "", info.default_space)
+    order = [name for name in (*preferred, *info.spaces) if name in info.spaces]
+    alone = len(latents) == 1
+    named, array = next(iter(latents.items()))
+    for name in order:
+        parts, asked, part = info.spaces[name], name == space, _only(info.spaces[name])
+        if _fits(latents, parts, equal_layers=asked):
+            return name, ""
+        alike = asked or {named, part} <= set(LAYERED)
+        if alone and alike and part and _matches(array, parts[part]["shape"], part, asked):
+            return name, part
+    for whole in (True, False):  # [18, 512] is one picture of 18 layers before it is 18 pictures
+        for name in order if alone else ():
+            if part := _only(info.spaces[name]):
+                entries = info.spaces[name][part]["shape"]
+                if array.shape == _shape(entries, array) if whole else _matches(array, entries, part):
+                    return name, part
+    return "", ""
+
+
+def _fits(latents: Mapping[str, np.ndarray], parts: Parts, *, equal_layers: bool) -> bool:
     """Could these be latents with just these names? Parts that are not searched may be missing."""
     searched = {name for name, part in parts.items() if part.get("role") != "fixed"}
     return searched <= set(latents) <= set(parts) and all(
-        _matches(array, parts[name]["shape"], name) for name, array in latents.items()
+        _matches(array, parts[name]["shape"], name, equal_layers) for name, array in latents.items()
     )
 
 
-def _candidates(parts: Parts, array: np.ndarray) -> list[str]:
-    """The one part that is searched, if the array has its shape."""
+def _only(parts: Parts) -> str:
+    """The one part that is searched, "" if there are several."""
     searched = [name for name, part in parts.items() if part.get("role") != "fixed"]
-    return searched if len(searched) == 1 and _matches(array, parts[searched[0]]["shape"], searched[0]) else []
+    return searched[0] if len(searched) == 1 else ""
 
 
 def _shape(entries: list[int], array: np.ndarray) -> tuple[int, ...]:
@@ -89,9 +106,10 @@ def _shape(entries: list[int], array: np.ndarray) -> tuple[int, ...]:
     return tuple(side if entry < 0 else entry for side, entry in zip(sides, entries, strict=False))
 
 
-def _matches(array: np.ndarray, entries: list[int], name: str) -> bool:
+def _matches(array: np.ndarray, entries: list[int], name: str, equal_layers: bool = False) -> bool:
+    """Has the array the shape of a part? With `equal_layers` also w+ that is w at each layer, for w."""
     shape = _shape(entries, array)
-    rows = with_rows(array, shape, name)
+    rows = with_rows(array, shape, name) if equal_layers or array.ndim <= len(entries) + 1 else array
     return rows.shape[1:] == shape and rows.ndim == len(entries) + 1
 
 

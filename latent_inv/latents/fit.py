@@ -89,8 +89,7 @@ def with_rows(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
         if array.ndim == 3 and array.shape[1:] == (1, shape[1]):
             return np.broadcast_to(array, (array.shape[0], *shape))
     elif len(shape) == 1 and array.ndim == 3 and array.shape[2:] == shape and array.shape[1] > 0:
-        first = array[:, :1]
-        return first[:, 0] if ((array == first) | ~np.isfinite(array)).all() else array
+        return array[:, 0] if (array == array[:, :1]).all() else array
     return array
 
 
