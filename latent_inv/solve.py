@@ -16,6 +16,7 @@ from .errors import InternalError
 from .generators import GENERATORS, open_table
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
+from .latents import LatentsFile
 from .outline import fit_job
 from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
@@ -137,18 +138,18 @@ def make_spec(
     picture = load(image, value_range=value_range)
     if weight is not None:
         picture = with_weight(picture, weight)
-    chosen, warnings = choose_start(start, initialiser, generator, lambda: _weights_sha256(generator))
+    chosen, warnings = choose_start(start, initialiser, generator, lambda: _info(generator), settings.get("space", ""))
     if warnings:
         picture = dataclasses.replace(picture, warnings=picture.warnings + warnings)
     return JobSpec(picture=picture, generator=generator, initialiser=chosen, **settings)
 
 
-def _weights_sha256(generator: str) -> str:
-    return open_table().find(generator).weights_sha256
+def _info(generator: str) -> GeneratorInfo:
+    return open_table().find(generator).info()
 
 
 def decode(
-    latents: str | Path | bytes | Latents | JobResult,
+    latents: str | Path | bytes | Latents | LatentsFile | JobResult,
     generator: str = "faces",
     *,
     device: str = "auto",
@@ -160,7 +161,7 @@ def decode(
     Raises:
         LatentsError: they are of another generator, or do not fit it.
     """
-    given, _ = given_latents(latents, generator, lambda: _weights_sha256(generator))
+    given, _ = given_latents(latents, generator, lambda: _info(generator))
     answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
     return answer
 

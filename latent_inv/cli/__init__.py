@@ -9,6 +9,7 @@ from .batch import batch
 from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
+from .latents import latents
 from .looks import decode, generators, sample
 from .models import models
 from .serve import serve
@@ -31,6 +32,7 @@ app.command()(decode)
 app.command()(sample)
 app.command()(generators)
 app.command()(serve)
+app.add_typer(latents, name="latents")
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
 app.add_typer(artifacts, name="artifacts")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .latents import Scaled
 from .parameters import option, with_options
 
 # Written out, since the tables would cost `--help` a fifth of its time; a test compares them.
@@ -37,8 +38,9 @@ class Asked:
         Path | None, typer.Option(help="Grey picture of the same size: white pixels count, black ones do not.")
     ] = None
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, npz, npy or pt).")
+        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, latent, npz, npy or pt).")
     ] = None
+    start_scaled: Scaled = None
     start: Annotated[str, typer.Option(help=START_HELP)] = ""
     encoder: Annotated[
         Path | None, typer.Option(help="File of `latent-inv train-encoder`, in place of the generator's own.")
@@ -76,7 +78,7 @@ class Asked:
             "space": self.space,
             "crop": parse_crop(self.crop) if self.crop else None,
             "weight": self.weight,
-            "start": self.start_from,
+            "start": self._saved(),
             "perceptual": self.perceptual,
             "losses": tuple(parse(text, specs.LOSSES, "loss") for text in self.loss)
             if self.loss
@@ -94,6 +96,14 @@ class Asked:
             "dtype": self.dtype,
             "lane_width": self.lane_width,
         }
+
+    def _saved(self) -> Any:
+        """The start: its file, or what is in it where something is known that it does not say."""
+        if self.start_from is None or self.start_scaled is None:
+            return self.start_from
+        from latent_inv.latents import load_latents
+
+        return load_latents(self.start_from, scaled=self.start_scaled)
 
     def local(self) -> dict[str, Any]:
         """Arguments of `invert` that only work in this process has."""

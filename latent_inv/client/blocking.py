@@ -165,7 +165,7 @@ class Client:
             budget=budget,
             shortcuts=shortcuts,
             settings=settings,
-            weights_sha256=lambda: self.generator(generator).weights_sha256,
+            info=lambda: self.generator(generator),
             request_id=request_id,
             detach=detach,
         )
@@ -225,7 +225,7 @@ class Client:
 
     def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
-        given, _ = given_latents(latents, generator, lambda: self.generator(generator).weights_sha256)
+        given, _ = given_latents(latents, generator, lambda: self.generator(generator))
         request = decode_request(given, generator, dtype)
         check_size(request, self.max_message_bytes)
         with self._errors():

@@ -293,6 +293,7 @@ class JobRun:
             typicality=typicality,
             versions=versions(),
             warnings=tuple(self.warnings),
+            scaling=job.objective.generator.scaling(),
         )
 
 

@@ -149,7 +149,7 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
         latents = generator.sample(spec.seeds, space, size)
         images = yield from decode_all(generator, latents)
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
-        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images)
+        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images, generator.scaling())
 
     return work()
 

@@ -133,7 +133,7 @@ class Preview(_message.Message):
     def __init__(self, step: _Optional[int] = ..., png: _Optional[bytes] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("outcome", "message", "generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "metrics", "loss", "steps", "best_step", "seconds", "seed", "lane_width", "dtype", "device", "budget", "latents", "image", "target", "target_weight", "history", "settings_json", "versions", "warnings", "picked_json", "typicality")
+    __slots__ = ("outcome", "message", "generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "metrics", "loss", "steps", "best_step", "seconds", "seed", "lane_width", "dtype", "device", "budget", "latents", "image", "target", "target_weight", "history", "settings_json", "versions", "warnings", "picked_json", "typicality", "scaling")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +175,7 @@ class JobResult(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     PICKED_JSON_FIELD_NUMBER: _ClassVar[int]
     TYPICALITY_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     message: str
     generator: str
@@ -202,4 +203,5 @@ class JobResult(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     picked_json: str
     typicality: _containers.ScalarMap[str, float]
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., message: _Optional[str] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., perceptual: _Optional[str] = ..., perceptual_sha256: _Optional[str] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., loss: _Optional[float] = ..., steps: _Optional[int] = ..., best_step: _Optional[int] = ..., seconds: _Optional[float] = ..., seed: _Optional[int] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., device: _Optional[str] = ..., budget: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target_weight: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., settings_json: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., picked_json: _Optional[str] = ..., typicality: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    scaling: _data_pb2.Scaling
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., message: _Optional[str] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., perceptual: _Optional[str] = ..., perceptual_sha256: _Optional[str] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., loss: _Optional[float] = ..., steps: _Optional[int] = ..., best_step: _Optional[int] = ..., seconds: _Optional[float] = ..., seed: _Optional[int] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., device: _Optional[str] = ..., budget: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target_weight: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., settings_json: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., picked_json: _Optional[str] = ..., typicality: _Optional[_Mapping[str, float]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ...) -> None: ...
