@@ -28,7 +28,7 @@ def same(weights: dict[str, torch.Tensor], made: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("shape", [SMALL, CLASSES], ids=["plain", "classes"])
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_a_pickle_is_read(shape: Any, protocol: int, tmp_path: Path) -> None:
     made = network(shape)
     found, weights = read_checkpoint(write(tmp_path / "a.pkl", pickled(made, protocol)))
