@@ -126,7 +126,7 @@ def _tensors_of(state: Mapping[str, Any]) -> Weights:
     for name, value in state.items():
         tensor = value if isinstance(value, Tensor) else as_tensor(value, str(name))
         if tensor is None:
-            raise InputError(f"{str(name):.80} of g_ema is no tensor", field="checkpoint")
+            raise InputError(f"{name!s:.80} of g_ema is no tensor", field="checkpoint")
         found[str(name)] = tensor.float()
     return found
 

@@ -61,7 +61,8 @@ class Record:
     __slots__ = ("args", "name", "state")
 
     def __init__(self, name: str, args: tuple[Any, ...]) -> None:
-        self.name, self.args, self.state = name, args, None
+        self.name, self.args = name, args
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -190,7 +191,7 @@ def _read_torch(stream: io.BytesIO) -> Any:
     _replace(content, lambda stored: kinds.setdefault(stored.key, stored.kind))
     view, found = stream.getbuffer(), {}
     for key in map(str, keys):
-        kind = kinds.get(key)
+        kind = kinds.get(key, "")
         if kind not in _STORAGES:
             raise InputError("the file of torch.save has numbers of an unknown kind", field="checkpoint")
         numbers = int.from_bytes(stream.read(8), "little")

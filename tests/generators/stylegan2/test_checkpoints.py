@@ -122,7 +122,7 @@ def test_whatever_wants_to_run_is_refused(
     ],
 )
 def test_damaged_and_huge_ones_are_refused(data: bytes) -> None:
-    with pytest.raises(InputError, match="damaged|memory|uses"):
+    with pytest.raises(InputError, match=r"damaged|memory|uses"):
         read_pickle(data)
 
 

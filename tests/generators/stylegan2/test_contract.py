@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,19 @@ from tests.generators.stylegan2.making import CLASSES, SMALL, network, pickled, 
 
 
 @pytest.fixture(scope="module", params=[SMALL, CLASSES], ids=["plain", "classes"])
-def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("stylegan2")
     convert(write(folder / "a.pkl", pickled(network(request.param))), folder / "a.safetensors")
     reference = f"stylegan2:{folder / 'a.safetensors'}"
     contracts.KINDS[reference] = open_table().find(reference)
-    request.addfinalizer(lambda: contracts.KINDS.pop(reference))
-    return reference
+    yield reference
+    del contracts.KINDS[reference]
 
 
-@pytest.mark.parametrize("space", ["z", "w", "w+", "w+noise", "s"])
-class TestEverySpace(contract.TestEverySpace):
-    pytestmark = ()
+def _laws(kind: type) -> type:
+    """The tests of a class without its marks, which are for the generators of the table."""
+    return type(kind.__name__, (), {name: value for name, value in vars(kind).items() if name.startswith("test_")})
 
 
-class TestEveryGenerator(contract.TestEveryGenerator):
-    pytestmark = ()
+TestEverySpace = pytest.mark.parametrize("space", ["z", "w", "w+", "w+noise", "s"])(_laws(contract.TestEverySpace))
+TestEveryGenerator = _laws(contract.TestEveryGenerator)
