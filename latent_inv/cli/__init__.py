@@ -6,6 +6,7 @@ import typer
 
 from .artifacts import artifacts
 from .batch import batch
+from .convert import convert
 from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
@@ -37,6 +38,7 @@ app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
 app.add_typer(artifacts, name="artifacts")
 app.add_typer(models, name="models")
+app.add_typer(convert, name="convert")
 app.command()(doctor)
 app.command()(health)
 app.command()(train_encoder)

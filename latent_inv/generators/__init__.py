@@ -8,6 +8,7 @@ from .exported import open_exported
 from .faces import Faces
 from .onnx_file import open_onnx
 from .python_entry import open_python
+from .stylegan2 import open_model as open_stylegan2
 from .table import GeneratorTable, Opener
 
 GENERATORS: dict[str, type[Generator]] = {
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Opener] = {
     "exported": open_exported,
     "onnx": open_onnx,
     "python": open_python,
+    "stylegan2": open_stylegan2,
 }
 
 
