@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from latent_inv import spaces
+from latent_inv.constraints import Box, Constraint, Free, Simplex, Sphere
 from latent_inv.errors import LatentsError, ShapeError
 from latent_inv.seeding import stream
-from latent_inv.spaces import Box, Categorical, Constraint, Free, LatentSpace, Normal, Part, Prior, Simplex, Sphere
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Prior
 
 SHAPE = (6,)
 PRIORS: list[Prior] = [Normal(), spaces.Uniform(-1, 1), spaces.Uniform(0, 3), Categorical()]

@@ -121,6 +121,7 @@ def result_to(value: JobResult) -> job_pb2.JobResult:
         settings_json=json.dumps(dict(value.settings)),
         picked_json=json.dumps(dict(value.picked)),
         typicality=dict(value.typicality),
+        labels=dict(value.labels),
         versions=dict(value.versions),
         warnings=value.warnings,
         **_copy(value, _SAME),
@@ -141,6 +142,7 @@ def result_from(message: job_pb2.JobResult) -> JobResult:
         settings=json.loads(message.settings_json or "{}"),
         picked=json.loads(message.picked_json or "{}"),
         typicality=dict(message.typicality),
+        labels=dict(message.labels),
         versions=dict(message.versions),
         warnings=tuple(message.warnings),
         **_copy(message, _SAME),
@@ -181,6 +183,7 @@ def info_from(message: generator_service_pb2.Generator) -> GeneratorInfo:
                 "prior": entry.prior,
                 "constraint": entry.constraint,
                 "role": entry.role,
+                **({"labels": list(entry.labels)} if entry.labels else {}),
             }
             for part, entry in space.parts.items()
         }
