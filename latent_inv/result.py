@@ -181,6 +181,7 @@ class JobResult:
         picked: start and stages of solvers that the job was done with, and why the policy took them.
         typicality: searched part → share of the prior's draws that lie nearer to its mean, 0 … 1; near 1 is far out,
             where edits of the latents are less to be trusted.
+        labels: categorical part → the label of its class, with its weight where it is not wholly that class.
         warnings: what was done to the input or the start that the caller may not expect.
         scaling: of the latents, as `GeneratorInfo.scaling`.
     """
@@ -210,6 +211,7 @@ class JobResult:
     versions: Mapping[str, str]
     picked: Mapping[str, Any] = field(default_factory=dict)
     typicality: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     scaling: Scaling | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -234,6 +236,7 @@ class JobResult:
             "metrics": {"psnr_db": self.metrics.psnr_db, "lpips": self.metrics.lpips, "mse": self.metrics.mse},
             **{name: getattr(self, name) for name in more},
             "typicality": dict(self.typicality),
+            "labels": dict(self.labels),
             "picked": dict(self.picked),
             "settings": dict(self.settings),
             "warnings": list(self.warnings),

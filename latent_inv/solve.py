@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_start, given_latents, with_shortcuts
+from .conditions import as_text
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
@@ -63,6 +64,7 @@ def invert(
     dtype: str = "float32",
     threads: int | None = None,
     lane_width: int = 0,
+    conditions: Mapping[str, str | int] | str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_preview: Callable[[Preview], None] | None = None,
     on_load: LoadProgress | None = None,
@@ -80,6 +82,7 @@ def invert(
         steps, seconds, target_lpips, target_psnr_db: short for the fields of `budget`.
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
+        conditions: fixed parts that are given, part -> label or number, such as {"class": "blue"}; else they are drawn.
         on_progress: called after each step that is reported.
         on_load: called while weights are downloaded.
         stop: asked between steps; once it says True, the best so far is returned as "cancelled".
@@ -108,6 +111,7 @@ def invert(
         seed=seed,
         dtype=dtype,
         lane_width=lane_width,
+        conditions=as_text(conditions),
     )
     engine = Engine(open_table(), place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
     fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
@@ -173,13 +177,15 @@ def sample(
     space: str = "",
     height: int = 0,
     width: int = 0,
+    conditions: Mapping[str, str | int] | str = "",
     device: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
 ) -> Sampled:
     """Draw latents from the prior and decode them, one a seed."""
     chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
+    settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from latent_inv.constraints import Box, Simplex
 from latent_inv.generators.base import Generator, LoadProgress
 from latent_inv.generators.staged import PICTURE, Staged, layer_routes, layer_spaces
 from latent_inv.measured import LayerSpace, Measured
-from latent_inv.spaces import Box, Categorical, LatentSpace, Normal, Part, Simplex, Uniform
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Uniform
 from latent_inv.types import Latents
 
 STRIDE = 8

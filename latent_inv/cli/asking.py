@@ -20,6 +20,7 @@ SOLVER_HELP = (
     "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
 )
+CONDITION_HELP = "A fixed part that is given, PART=LABEL, such as class=blue; repeat for more. Default: drawn."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
 #: options that only work in this process has
 _LOCAL = ("device", "threads", "encoder")
@@ -59,6 +60,7 @@ class Asked:
     patience: Annotated[int | None, typer.Option(help="Stop after so many steps without improvement.")] = None
     seed: Annotated[int, typer.Option(help="All randomness comes from this number.")] = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32"
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None
     lane_width: Annotated[int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")] = 0
@@ -93,6 +95,7 @@ class Asked:
                 patience=self.patience,
             ),
             "seed": self.seed,
+            "conditions": ",".join(self.condition or ()),
             "dtype": self.dtype,
             "lane_width": self.lane_width,
         }

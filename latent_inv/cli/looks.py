@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .asking import CONDITION_HELP
 from .connection import Server, on_server
 from .latents import Scaled
 from .shell import print_json, reporting_errors
@@ -67,6 +68,7 @@ def sample(
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
     height: Annotated[int, typer.Option(help="Picture height, where the generator is free; 0: its own.")] = 0,
     width: Annotated[int, typer.Option(help="Picture width, where the generator is free; 0: its own.")] = 0,
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
     device: Device = "auto",
     server: Server = Server(),
     as_json: Json = False,
@@ -81,6 +83,7 @@ def sample(
 
         check_folder(out)
         wanted: dict[str, Any] = {"generator": generator, "space": space, "height": height, "width": width}
+        wanted["conditions"] = ",".join(condition or ())
         chosen = tuple(seeds) if seeds else tuple(range(8))
         if server:
             with server.client() as client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -217,9 +217,12 @@ class Client:
         height: int = 0,
         width: int = 0,
         dtype: str = "float32",
+        conditions: Mapping[str, str | int] | str = "",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
-        request = sample_request(seeds, generator, space=space, height=height, width=width, dtype=dtype)
+        request = sample_request(
+            seeds, generator, space=space, height=height, width=width, dtype=dtype, conditions=conditions
+        )
         with self._errors():
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from latent_inv import convert
 from latent_inv.ask import choose_start, no_info, with_shortcuts
+from latent_inv.conditions import as_text
 from latent_inv.convert.errors import error_from
 from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at, unknown_name
 from latent_inv.images import Limits, Picture, load
@@ -157,7 +158,14 @@ def create_request(
 
 
 def sample_request(
-    seeds: int | Sequence[int], generator: str, *, space: str, height: int, width: int, dtype: str
+    seeds: int | Sequence[int],
+    generator: str,
+    *,
+    space: str,
+    height: int,
+    width: int,
+    dtype: str,
+    conditions: Mapping[str, str | int] | str = "",
 ) -> generator_service_pb2.SampleRequest:
     """The request of `sample`'s arguments.
 
@@ -165,7 +173,8 @@ def sample_request(
         SpecError: one is out of its range.
     """
     chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
-    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
+    settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     return convert.sample_message(spec)
 
 

@@ -122,6 +122,7 @@ def result_to(value: JobResult) -> job_pb2.JobResult:
         settings_json=json.dumps(dict(value.settings)),
         picked_json=json.dumps(dict(value.picked)),
         typicality=dict(value.typicality),
+        labels=dict(value.labels),
         versions=dict(value.versions),
         warnings=value.warnings,
         scaling=_scaling_to(value.scaling),
@@ -143,6 +144,7 @@ def result_from(message: job_pb2.JobResult) -> JobResult:
         settings=json.loads(message.settings_json or "{}"),
         picked=json.loads(message.picked_json or "{}"),
         typicality=dict(message.typicality),
+        labels=dict(message.labels),
         versions=dict(message.versions),
         warnings=tuple(message.warnings),
         scaling=_scaling_from(message),
@@ -201,6 +203,7 @@ def info_from(message: generator_service_pb2.Generator) -> GeneratorInfo:
                 "prior": entry.prior,
                 "constraint": entry.constraint,
                 "role": entry.role,
+                **({"labels": list(entry.labels)} if entry.labels else {}),
             }
             for part, entry in space.parts.items()
         }

@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LatentPart(_message.Message):
-    __slots__ = ("shape", "prior", "constraint", "role")
+    __slots__ = ("shape", "prior", "constraint", "role", "labels")
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     PRIOR_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     shape: _containers.RepeatedScalarFieldContainer[int]
     prior: str
     constraint: str
     role: str
-    def __init__(self, shape: _Optional[_Iterable[int]] = ..., prior: _Optional[str] = ..., constraint: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., prior: _Optional[str] = ..., constraint: _Optional[str] = ..., role: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatentSpace(_message.Message):
     __slots__ = ("parts",)
@@ -96,20 +98,22 @@ class GetGeneratorResponse(_message.Message):
     def __init__(self, generator: _Optional[_Union[Generator, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype")
+    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     seeds: _containers.RepeatedScalarFieldContainer[int]
     height: int
     width: int
     dtype: _data_pb2.Dtype
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ...) -> None: ...
+    conditions: str
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
     __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images", "scaling")

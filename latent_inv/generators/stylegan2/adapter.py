@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from latent_inv.constraints import Simplex
 from latent_inv.files import sha256_of
 from latent_inv.generators.base import Generator, LoadProgress
-from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Simplex
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
 from .file import read_header, read_network
