@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .batch import invert_folder as invert_folder
     from .errors import LatentInvError as LatentInvError
+    from .latents import load_latents as load_latents
+    from .latents import save_latents as save_latents
     from .result import JobResult as JobResult
     from .result import Outcome as Outcome
     from .solve import decode as decode
@@ -67,7 +69,9 @@ _HOMES = {
     "invert": "solve",
     "invert_folder": "batch",
     "list_generators": "solve",
+    "load_latents": "latents",
     "sample": "solve",
+    "save_latents": "latents",
     **dict.fromkeys(_SETTINGS, "spec"),
 }
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import LatentsError, SpecError
-from .latents import LatentsFile, check_origin, load_latents
-from .result import JobResult
+from .errors import InternalError, LatentsError, SpecError
+from .latents import LatentsFile, adapt, check_origin, load_latents
+from .result import GeneratorInfo, JobResult
 from .settings import Settings
 from .spec import Auto, Budget, Given
 
@@ -25,32 +25,49 @@ def with_shortcuts(budget: Budget, **given: Any) -> Budget:
     return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
 
 
+def no_info() -> GeneratorInfo:
+    """For whoever starts from no file.
+
+    Raises:
+        InternalError: it was one after all.
+    """
+    raise InternalError("only latents from a file need the description of their generator")
+
+
 def choose_start(
-    start: Any, initialiser: Settings | None, generator: str, weights_sha256: Callable[[], str]
+    start: Any,
+    initialiser: Settings | None,
+    generator: str,
+    info: Callable[[], GeneratorInfo],
+    space: str = "",
 ) -> tuple[Settings, tuple[str, ...]]:
     """The initialiser for a start from saved latents, or the one given, or the default; and warnings.
 
     Args:
         start: None, a file of latents, a mapping part → array, or an earlier result.
-        weights_sha256: gives the hash of the generator's weights; asked only for a file that states one.
+        info: describes the generator; asked only for a file.
+        space: that of the job.
     Raises:
-        SpecError: both were given. LatentsError: the latents are of another generator.
+        SpecError: both were given. LatentsError: the latents are of another generator or space.
     """
     if start is None:
         return initialiser if initialiser is not None else Auto(), ()
     if initialiser is not None:
         raise SpecError("start and initialiser exclude each other, found both", field="start")
-    latents, warnings = given_latents(start, generator, weights_sha256)
+    latents, warnings = given_latents(start, generator, info, space, searched=True)
     return Given(latents=latents), warnings
 
 
 def given_latents(
-    start: Any, generator: str, weights_sha256: Callable[[], str]
+    start: Any, generator: str, info: Callable[[], GeneratorInfo], space: str = "", *, searched: bool = False
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Latents from a file, a mapping or an earlier result, checked to be of this generator; and warnings.
 
+    Args:
+        info: describes the generator; asked only for a file.
+        space: the space that they are to be of; "": any, or with `searched` the default one.
     Raises:
-        LatentsError, SpecError: they are of another one.
+        LatentsError, SpecError: they are of another generator or space.
     """
     if isinstance(start, JobResult):
         if start.generator != generator:
@@ -62,5 +79,12 @@ def given_latents(
         accepted = "a path, the bytes of a file, a mapping part → array, an earlier result"
         raise LatentsError(f"found {type(start).__name__}; accepted: {accepted}", field="latents")
     file = start if isinstance(start, LatentsFile) else load_latents(start)
-    known = weights_sha256() if file.weights_sha256 else ""
-    return file.latents, file.warnings + tuple(check_origin(file, generator=generator, weights_sha256=known))
+    known = info()
+    warnings = tuple(check_origin(file, generator=generator, weights_sha256=known.weights_sha256))
+    latents, found, more = adapt(file, known, space)
+    wanted = space or (known.default_space if searched else "")
+    # Latents of an earlier space go on to a layer's; whoever knows the generator says which.
+    if wanted and found and found != wanted and wanted not in known.stages:
+        text = f'they are latents of the space "{found}", the search is in "{wanted}"; ask for the space "{found}"'
+        raise LatentsError(text, field="latents")
+    return latents, (*file.warnings, *warnings, *more)

@@ -13,6 +13,7 @@ import torch
 from . import spec as specs
 from .asset_table import ENCODERS
 from .checks import check_solver
+from .classes import given
 from .device import DTYPES, Placement
 from .encoders import PictureEncoder, load_encoder
 from .errors import LatentsError, ShapeError, at
@@ -192,7 +193,8 @@ def build_job(
         for _ in range(0 if joining is None else joining.count - 1):
             starts.append(generator.spaces[spaces[index]].sample(size, stream(spec.seed, "start", len(starts))))
             entries.append(index)
-    starts = [{name: generator.place(tensor) for name, tensor in start.items()} for start in starts]
+    conditions = given(objective.space, spec.conditions)
+    starts = [{name: generator.place(part) for name, part in {**start, **conditions}.items()} for start in starts]
     if origin != spaces[0]:
         starts = [
             start if entry else generator.lift(start, spaces[0]) for start, entry in zip(starts, entries, strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from . import spec as specs
+from .classes import given
 from .device import DTYPES, Placement
 from .errors import LimitError, unknown_name
 from .generators.base import Generator
@@ -39,6 +40,7 @@ def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> Fitted:
     space = spec.space or kind.default_space
     if space not in kind.spaces:
         raise unknown_name("space", space, list(kind.spaces), field="space")
+    given(kind.spaces[space], spec.conditions)
     return (space, *fit_picture(kind, spec.picture, spec.crop))
 
 

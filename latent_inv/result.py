@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import LatentInvError
+from .scaling import Scaling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ class GeneratorInfo:
         stride: sides are padded to a multiple of this.
         spaces: space → part → {"shape": […], "prior": "…", "constraint": "…", "role": "…"}.
         licence: three lines: of the package, of the training data, what could not be found out.
+        scaling: of the latents that it takes, where those of its model come scaled and raw.
     """
 
     name: str
@@ -87,6 +89,7 @@ class GeneratorInfo:
     weights_sha256: str
     licence: tuple[str, ...]
     source: str
+    scaling: Scaling | None = None
 
 
 # ---- events ------------------------------------------------------------------------------------
@@ -178,7 +181,9 @@ class JobResult:
         picked: start and stages of solvers that the job was done with, and why the policy took them.
         typicality: searched part → share of the prior's draws that lie nearer to its mean, 0 … 1; near 1 is far out,
             where edits of the latents are less to be trusted.
+        labels: categorical part → the label of its class, with its weight where it is not wholly that class.
         warnings: what was done to the input or the start that the caller may not expect.
+        scaling: of the latents, as `GeneratorInfo.scaling`.
     """
 
     outcome: Outcome
@@ -206,7 +211,9 @@ class JobResult:
     versions: Mapping[str, str]
     picked: Mapping[str, Any] = field(default_factory=dict)
     typicality: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    scaling: Scaling | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -229,9 +236,11 @@ class JobResult:
             "metrics": {"psnr_db": self.metrics.psnr_db, "lpips": self.metrics.lpips, "mse": self.metrics.mse},
             **{name: getattr(self, name) for name in more},
             "typicality": dict(self.typicality),
+            "labels": dict(self.labels),
             "picked": dict(self.picked),
             "settings": dict(self.settings),
             "warnings": list(self.warnings),
+            "scaling": None if self.scaling is None else self.scaling.to_text(),
             "files": dict(self.files),
             "versions": dict(self.versions),
         }
@@ -284,6 +293,7 @@ class Sampled:
     seeds: tuple[int, ...]
     latents: Mapping[str, np.ndarray]
     images: np.ndarray
+    scaling: Scaling | None = None
 
 
 @dataclass(frozen=True)

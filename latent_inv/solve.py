@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_start, given_latents, with_shortcuts
+from .conditions import as_text
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
 from .generators import GENERATORS, open_table
 from .generators.base import LoadProgress
 from .images import Picture, load, with_weight
+from .latents import LatentsFile
 from .outline import fit_job
 from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
@@ -62,6 +64,7 @@ def invert(
     dtype: str = "float32",
     threads: int | None = None,
     lane_width: int = 0,
+    conditions: Mapping[str, str | int] | str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_preview: Callable[[Preview], None] | None = None,
     on_load: LoadProgress | None = None,
@@ -79,6 +82,7 @@ def invert(
         steps, seconds, target_lpips, target_psnr_db: short for the fields of `budget`.
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
+        conditions: fixed parts that are given, part -> label or number, such as {"class": "blue"}; else they are drawn.
         on_progress: called after each step that is reported.
         on_load: called while weights are downloaded.
         stop: asked between steps; once it says True, the best so far is returned as "cancelled".
@@ -107,6 +111,7 @@ def invert(
         seed=seed,
         dtype=dtype,
         lane_width=lane_width,
+        conditions=as_text(conditions),
     )
     engine = Engine(open_table(), place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
     fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
@@ -137,18 +142,18 @@ def make_spec(
     picture = load(image, value_range=value_range)
     if weight is not None:
         picture = with_weight(picture, weight)
-    chosen, warnings = choose_start(start, initialiser, generator, lambda: _weights_sha256(generator))
+    chosen, warnings = choose_start(start, initialiser, generator, lambda: _info(generator), settings.get("space", ""))
     if warnings:
         picture = dataclasses.replace(picture, warnings=picture.warnings + warnings)
     return JobSpec(picture=picture, generator=generator, initialiser=chosen, **settings)
 
 
-def _weights_sha256(generator: str) -> str:
-    return open_table().find(generator).weights_sha256
+def _info(generator: str) -> GeneratorInfo:
+    return open_table().find(generator).info()
 
 
 def decode(
-    latents: str | Path | bytes | Latents | JobResult,
+    latents: str | Path | bytes | Latents | LatentsFile | JobResult,
     generator: str = "faces",
     *,
     device: str = "auto",
@@ -160,7 +165,7 @@ def decode(
     Raises:
         LatentsError: they are of another generator, or do not fit it.
     """
-    given, _ = given_latents(latents, generator, lambda: _weights_sha256(generator))
+    given, _ = given_latents(latents, generator, lambda: _info(generator))
     answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
     return answer
 
@@ -172,13 +177,15 @@ def sample(
     space: str = "",
     height: int = 0,
     width: int = 0,
+    conditions: Mapping[str, str | int] | str = "",
     device: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
 ) -> Sampled:
     """Draw latents from the prior and decode them, one a seed."""
     chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
+    settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
 

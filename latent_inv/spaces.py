@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import LatentsError, ShapeError
+from .constraints import Constraint, Free
+from .errors import LatentsError, ShapeError, unknown_name
 from .types import Latents, by_row, pulled
 
 # ---- priors ------------------------------------------------------------------------------------
@@ -21,6 +22,8 @@ class Prior(ABC):
     """The distribution that the generator was trained on, for one part."""
 
     name: str
+    #: what its classes are called, where it has classes
+    labels: tuple[str, ...] = ()
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
@@ -133,9 +136,32 @@ class Uniform(Prior):
 
 
 class Categorical(Prior):
-    """One of n classes with equal odds, as a one-hot vector; the relaxation is the simplex."""
+    """One of n classes with equal odds, as a one-hot vector; the relaxation is the simplex.
+
+    Args:
+        labels: what the classes are called, in order; empty: they have numbers only.
+    """
 
     name = "categorical"
+
+    def __init__(self, labels: tuple[str, ...] = ()) -> None:
+        self.labels = labels
+
+    def index(self, label: str, count: int) -> int:
+        """The class called `label`, or whose number it is.
+
+        Raises:
+            SpecError: there is none.
+        """
+        if label in self.labels:
+            return self.labels.index(label)
+        if label.isdecimal() and int(label) < count:
+            return int(label)
+        raise unknown_name("class", label, list(self.labels) or [f"0 to {count - 1}"], field="conditions")
+
+    def label(self, index: int) -> str:
+        """What a class is called."""
+        return self.labels[index] if self.labels else str(index)
 
     def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
         index = int(torch.randint(shape[-1], (1,), generator=stream))
@@ -151,72 +177,6 @@ class Categorical(Prior):
 
     def typicality(self, latents: Tensor) -> Tensor:
         return self.energy(latents.double()).clamp(0, 1)
-
-
-# ---- constraints -------------------------------------------------------------------------------
-
-
-class Constraint(ABC):
-    """The set that a part must stay in. The loop applies it after each step, so no solver knows it."""
-
-    name: str
-
-    @abstractmethod
-    def __call__(self, latents: Tensor) -> Tensor:
-        """The nearest point of the set, row by row: [R, …] -> [R, …]."""
-
-
-class Free(Constraint):
-    """Everything is allowed."""
-
-    name = "free"
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        return latents
-
-
-class Box(Constraint):
-    """Coordinates in [low, high]."""
-
-    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
-        self.low, self.high = low, high
-        self.name = f"box [{low:g}, {high:g}]"
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        return latents.clamp(self.low, self.high)
-
-
-class Sphere(Constraint):
-    """Norm √d, where the draws of a normal prior of d dimensions lie."""
-
-    name = "sphere"
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        flat = latents.flatten(1)
-        # Divided by the largest coordinate first, so that no square overflows or vanishes. The centre is equally far
-        # from all of the sphere and goes to the diagonal.
-        largest = flat.abs().amax(dim=1, keepdim=True)
-        flat = torch.where(largest == 0, torch.ones_like(flat), flat / largest)
-        return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
-
-
-class Simplex(Constraint):
-    """Coordinates ≥ 0 that sum to 1 along the last dimension.
-
-    Source: Held, Wolfe and Crowder (1974); in this form Duchi et al. (2008), Algorithm 1.
-    """
-
-    name = "simplex"
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        # The projection is the same for x and x + c; with 0 the largest, no sum below loses its last digits.
-        latents = latents - latents.amax(dim=-1, keepdim=True)
-        ordered = latents.sort(dim=-1, descending=True).values
-        excess = ordered.cumsum(dim=-1) - 1
-        rank = torch.arange(1, latents.shape[-1] + 1, device=latents.device, dtype=latents.dtype)
-        support = (ordered * rank > excess).sum(dim=-1, keepdim=True).clamp_min(1)  # 0 for NaN
-        threshold = excess.gather(-1, support - 1) / support
-        return (latents - threshold).clamp_min(0)
 
 
 # ---- spaces ------------------------------------------------------------------------------------
@@ -320,6 +280,7 @@ class LatentSpace:
                 "prior": part.prior.name,
                 "constraint": part.constraint.name,
                 "role": part.role,
+                **({"labels": list(part.prior.labels)} if part.prior.labels else {}),
             }
             for name, part in self.parts.items()
         }

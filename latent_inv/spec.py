@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .conditions import as_text
 from .errors import SpecError
 from .settings import Settings, setting
 from .spec_requests import DTYPES, check_latents, check_picture
@@ -212,6 +213,7 @@ class JobSpec(Settings):
     picture: Picture
     generator: str = setting("faces", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
+    conditions: str = setting("", doc="Fixed parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
     crop: tuple[int, int, int, int] | None = None
     perceptual: str = setting("stlpips-alex", choices=PERCEPTUAL_METRICS, doc="Perceptual metric, for loss and report.")
     losses: tuple[Settings, ...] = DEFAULT_LOSSES
@@ -228,6 +230,7 @@ class JobSpec(Settings):
     dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", as_text(self.conditions))
         super().__post_init__()
         check_picture(self.picture)
         losses = (self.losses,) if isinstance(self.losses, Settings) else self.losses

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+from .conditions import as_text
 from .errors import SpecError
 from .settings import Settings, setting
 
@@ -54,6 +55,7 @@ class SampleSpec(Settings):
     seeds: tuple[int, ...] = (0,)
     generator: str = setting("faces", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
+    conditions: str = setting("", doc="Parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
     height: int = setting(
         0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own."
     )
@@ -63,6 +65,7 @@ class SampleSpec(Settings):
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", as_text(self.conditions))
         super().__post_init__()
         if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):
             raise SpecError(f"must be a sequence of whole numbers, found {type(self.seeds).__name__}", field="seeds")

@@ -272,6 +272,22 @@ def test_one_picture_and_rows_are_told_apart() -> None:
     assert fit_latents({"w": w_plus(3, 18, 512)}, W_PLUS)["w"].shape == (3, 18, 512)
 
 
+def test_one_vector_is_for_all_layers_and_equal_layers_are_one_vector() -> None:
+    rows = w_plus(2, 512)
+    for given_array in (rows, rows[:, None]):
+        fitted = fit_latents({"w": given_array}, W_PLUS)["w"]
+        assert fitted.shape == (2, 18, 512)
+        assert (fitted == rows[:, None]).all()
+        assert (fit_latents({"w": fitted}, {"w": (512,)})["w"] == rows).all()
+    assert (fit_latents({"w": rows[0]}, W_PLUS)["w"] == rows[:1, None]).all()
+    with pytest.raises(LatentsError, match=r"expected \[18, 512\]"):
+        fit_latents({"tokens": rows}, {"tokens": (18, 512)})  # no part of layers
+    broken = np.broadcast_to(rows[:, None], (2, 18, 512)).copy()
+    broken[1, 4, 7] = np.nan
+    with pytest.raises(LatentsError, match="its layers differ"):
+        fit_latents({"w": broken}, {"w": (512,)})
+
+
 def test_a_square_part_is_one_picture_where_both_readings_fit() -> None:
     assert fit_latents({"z": w_plus(4, 4)}, {"z": (4, 4)})["z"].shape == (1, 4, 4)
     assert fit_latents({"z": w_plus(4, 4)}, {"z": (4,)})["z"].shape == (4, 4)
@@ -297,7 +313,8 @@ def test_a_float64_keeps_its_bits_where_they_are_wanted() -> None:
         (w_plus(1, 16, 8, 8), (4, 8, 8), ["[4, 8, 8] or [n, 4, 8, 8]", "[1, 16, 8, 8]"]),
         (w_plus(1, 8, 8, 4), (4, 8, 8), ["[4, 8, 8]", "[1, 8, 8, 4]", "transpose(0, 3, 1, 2) would fit"]),
         (w_plus(8, 8, 4), (4, 8, 8), ["[8, 8, 4]", "transpose(2, 0, 1) would fit"]),
-        (w_plus(1, 512), (18, 512), ["[18, 512]", "[1, 512]"]),
+        (w_plus(1, 256), (18, 512), ["[18, 512]", "[1, 256]", "or [n, 512] for all layers alike"]),
+        (w_plus(1, 18, 512), (512,), ["[512] or [n, 512]", "[1, 18, 512]", "its layers differ"]),
         (w_plus(1, 14, 512), (18, 512), ["[18, 512]", "[1, 14, 512]"]),
         (w_plus(0, 3), (3,), ["[3]", "[0, 3]"]),
         (np.array(["a"]), (1,), ["numbers"]),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_inv import spaces
+from latent_inv import constraints, spaces
+from latent_inv.constraints import Box, Constraint, Free, Simplex, Sphere
 from latent_inv.errors import LatentsError, ShapeError
 from latent_inv.seeding import stream
-from latent_inv.spaces import Box, Categorical, Constraint, Free, LatentSpace, Normal, Part, Prior, Simplex, Sphere
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Prior
 
 SHAPE = (6,)
 PRIORS: list[Prior] = [Normal(), spaces.Uniform(-1, 1), spaces.Uniform(0, 3), Categorical()]
@@ -49,7 +50,12 @@ def belongs(constraint: Constraint, latents: Tensor) -> bool:
 
 def test_every_prior_and_constraint_is_here() -> None:
     listed = {type(value) for value in (*PRIORS, *CONSTRAINTS)}
-    classes = {kind for kind in vars(spaces).values() if isinstance(kind, type) and kind.__module__ == spaces.__name__}
+    classes = {
+        kind
+        for module in (spaces, constraints)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
+    }
     assert listed == {kind for kind in classes if issubclass(kind, (Prior, Constraint))} - {Prior, Constraint}
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from latent_inv.constraints import Box, Simplex
 from latent_inv.generators.base import Generator, LoadProgress
 from latent_inv.generators.staged import PICTURE, Staged, layer_routes, layer_spaces
 from latent_inv.measured import LayerSpace, Measured
-from latent_inv.spaces import Box, Categorical, LatentSpace, Normal, Part, Simplex, Uniform
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Uniform
 from latent_inv.types import Latents
 
 STRIDE = 8
@@ -195,5 +196,89 @@ class Layered(Staged):
         return {PICTURE: torch.tanh(layers[6](latents["layer:2"]) + latents["skip:2"])}
 
 
-_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward, Layered)
+LAYERS, STYLE = 3, 8
+
+
+class StyledNetwork(nn.Module):
+    """z to w, and one affine layer of w for each of three layers of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping = nn.Linear(STYLE, STYLE)
+        self.start = nn.Parameter(torch.randn(1, 6, 8, 8))
+        self.styles = nn.ModuleList(nn.Linear(STYLE, 6) for _ in range(LAYERS))
+        self.convolutions = nn.ModuleList(nn.Conv2d(6, 6, 3, padding=1) for _ in range(LAYERS))
+        self.last = nn.ConvTranspose2d(6, 3, 4, 4)
+
+    def forward(self, w: Tensor) -> Tensor:
+        x = self.start.expand(w.shape[0], -1, -1, -1)
+        for layer, (style, convolution) in enumerate(zip(self.styles, self.convolutions, strict=True)):
+            x = torch.tanh(convolution(x) * (1 + style(w[:, layer]))[:, :, None, None])
+        return torch.tanh(self.last(x))
+
+
+class Styled(Generator):
+    """Spaces `z`, `w` and `w+`, as style-based generators have them."""
+
+    name = "styled"
+    title = "A toy with styles"
+    weights_sha256 = "4" * 64
+    licence = ("made here", "no data", "nothing")
+    source = "tests"
+    spaces = {
+        "z": LatentSpace({"z": Part((STYLE,), Normal())}),
+        "w": LatentSpace({"w": Part((STYLE,), Normal())}),
+        "w+": LatentSpace({"w+": Part((LAYERS, STYLE), Normal())}),
+    }
+    default_space = "z"
+    size = (32, 32)
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Styled:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            network = StyledNetwork()
+        return cls(network.to(device=device, dtype=dtype))
+
+    def _decode(self, latents: Latents) -> Tensor:
+        if "w+" in latents:
+            return self.network(latents["w+"])
+        w = latents["w"] if "w" in latents else torch.tanh(self.network.mapping(latents["z"]))
+        return self.network(w[:, None].expand(-1, LAYERS, -1))
+
+
+class Scaled(Generator):
+    """A decoder of scaled latents, with a factor and a shift a channel, for pictures of any size."""
+
+    name = "scaled"
+    title = "A toy with scaled latents"
+    weights_sha256 = "3" * 64
+    licence = ("made here", "no data", "nothing")
+    source = "tests"
+    spaces = {"spatial": LatentSpace({"spatial": Part((2, -4, -4), Normal())})}
+    default_space = "spatial"
+    stride = 4
+    latent_factor = (0.5, 0.36)
+    latent_shift = (0.1, -0.2)
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Scaled:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(6)
+            network = nn.Sequential(nn.ConvTranspose2d(2, 6, 4, 4), nn.Tanh(), nn.Conv2d(6, 3, 3, padding=1), nn.Tanh())
+        return cls(network.to(device=device, dtype=dtype))
+
+    def picture_size(self, latents: Latents) -> tuple[int, int]:
+        height, width = latents["spatial"].shape[-2:]
+        return height * 4, width * 4
+
+    def _decode(self, latents: Latents) -> Tensor:
+        factor, shift = (
+            torch.tensor(numbers, dtype=self.dtype, device=self.device).reshape(1, -1, 1, 1)
+            for numbers in (self.latent_factor, self.latent_shift)
+        )
+        return self.network(latents["spatial"] / factor + shift)
+
+
+_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward, Layered, Styled, Scaled)
 TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in _ALL}

@@ -16,7 +16,7 @@ from latent_inv.ask import with_shortcuts
 from latent_inv.errors import SpecError, at, unknown_name
 from latent_inv.files import read_bytes
 from latent_inv.images import Limits, Picture, load
-from latent_inv.latents import load_latents
+from latent_inv.latents import LatentsFile, load_latents
 from latent_inv.result import JobResult
 from latent_inv.settings import plain
 from latent_inv.spec import Auto, Budget, Given, JobSpec
@@ -101,8 +101,10 @@ def _start(start: Any) -> tuple[Any, str]:
         return start, _latents_digest(start.latents)
     if isinstance(start, Mapping):
         return start, _latents_digest(start)
-    file = load_latents(start)  # once, and not once a picture
-    return file, _latents_digest(file.latents)
+    file = start if isinstance(start, LatentsFile) else load_latents(start)  # once, and not once a picture
+    # The same numbers mean something else where they are scaled.
+    state = "" if file.scaled is None else f" scaled {file.scaled}"
+    return file, _latents_digest(file.latents) + state
 
 
 def _weight(weight: Any) -> tuple[Any, str]:

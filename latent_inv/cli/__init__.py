@@ -6,9 +6,11 @@ import typer
 
 from .artifacts import artifacts
 from .batch import batch
+from .convert import convert
 from .doctor import doctor, health
 from .invert import invert
 from .jobs import jobs
+from .latents import latents
 from .looks import decode, generators, sample
 from .models import models
 from .serve import serve
@@ -31,10 +33,12 @@ app.command()(decode)
 app.command()(sample)
 app.command()(generators)
 app.command()(serve)
+app.add_typer(latents, name="latents")
 app.add_typer(tokens, name="tokens")
 app.add_typer(jobs, name="jobs")
 app.add_typer(artifacts, name="artifacts")
 app.add_typer(models, name="models")
+app.add_typer(convert, name="convert")
 app.command()(doctor)
 app.command()(health)
 app.command()(train_encoder)

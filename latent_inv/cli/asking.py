@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .latents import Scaled
 from .parameters import option, with_options
 
 # Written out, since the tables would cost `--help` a fifth of its time; a test compares them.
@@ -19,6 +20,7 @@ SOLVER_HELP = (
     "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
 )
+CONDITION_HELP = "A fixed part that is given, PART=LABEL, such as class=blue; repeat for more. Default: drawn."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
 #: options that only work in this process has
 _LOCAL = ("device", "threads", "encoder")
@@ -37,8 +39,9 @@ class Asked:
         Path | None, typer.Option(help="Grey picture of the same size: white pixels count, black ones do not.")
     ] = None
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, npz, npy or pt).")
+        Path | None, typer.Option("--from", help="Saved latents to start from (safetensors, latent, npz, npy or pt).")
     ] = None
+    start_scaled: Scaled = None
     start: Annotated[str, typer.Option(help=START_HELP)] = ""
     encoder: Annotated[
         Path | None, typer.Option(help="File of `latent-inv train-encoder`, in place of the generator's own.")
@@ -57,6 +60,7 @@ class Asked:
     patience: Annotated[int | None, typer.Option(help="Stop after so many steps without improvement.")] = None
     seed: Annotated[int, typer.Option(help="All randomness comes from this number.")] = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32"
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None
     lane_width: Annotated[int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")] = 0
@@ -76,7 +80,7 @@ class Asked:
             "space": self.space,
             "crop": parse_crop(self.crop) if self.crop else None,
             "weight": self.weight,
-            "start": self.start_from,
+            "start": self._saved(),
             "perceptual": self.perceptual,
             "losses": tuple(parse(text, specs.LOSSES, "loss") for text in self.loss)
             if self.loss
@@ -91,9 +95,18 @@ class Asked:
                 patience=self.patience,
             ),
             "seed": self.seed,
+            "conditions": ",".join(self.condition or ()),
             "dtype": self.dtype,
             "lane_width": self.lane_width,
         }
+
+    def _saved(self) -> Any:
+        """The start: its file, or what is in it where something is known that it does not say."""
+        if self.start_from is None or self.start_scaled is None:
+            return self.start_from
+        from latent_inv.latents import load_latents
+
+        return load_latents(self.start_from, scaled=self.start_scaled)
 
     def local(self) -> dict[str, Any]:
         """Arguments of `invert` that only work in this process has."""

@@ -109,6 +109,7 @@ def show(result: JobResult, folder: Path) -> None:
         ("steps", f"{result.steps}, best after {result.best_step}, {result.seconds:.1f} s"),
         *(("picked", str(reason)) for reason in result.picked.get("why", ())),
         *(("typicality", f"{part}: {typicality_text(share)}") for part, share in result.typicality.items()),
+        *((part, label) for part, label in result.labels.items()),
         *(("note", warning) for warning in result.warnings),
         ("latents", str(folder / result.files["latents"])),
         ("look at", str(folder / result.files["page"])),

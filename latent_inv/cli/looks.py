@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .asking import CONDITION_HELP
 from .connection import Server, on_server
+from .latents import Scaled
 from .shell import print_json, reporting_errors
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -17,11 +19,12 @@ GeneratorName = Annotated[str, typer.Option("--generator", "-g", help="See `late
 
 @on_server
 def decode(
-    latents: Annotated[Path, typer.Argument(help="Saved latents: safetensors, npz, npy or pt.")],
+    latents: Annotated[Path, typer.Argument(help="Saved latents: safetensors, latent, npz, npy or pt.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG, or a folder if there are several pictures.")] = Path(
         "decoded.png"
     ),
     generator: GeneratorName = "",
+    scaled: Scaled = None,
     device: Device = "auto",
     server: Server = Server(),
     as_json: Json = False,
@@ -29,21 +32,20 @@ def decode(
     """Turn saved LATENTS back into pictures."""
     with reporting_errors():
         from latent_inv.images import write_png
-        from latent_inv.latents import check_origin, load_latents
+        from latent_inv.latents import load_latents
 
         from .invert import check_folder
 
         check_folder(out.parent if out.suffix else out)
-        file = load_latents(latents)
+        file = load_latents(latents, scaled=scaled)
         name = generator or file.generator or "faces"
         if server:
             with server.client() as client:
-                check_origin(file, generator=name, weights_sha256=client.generator(name).weights_sha256)
-                decoded = client.decode(file.latents, generator=name)
+                decoded = client.decode(file, generator=name)
         else:
             from latent_inv.solve import decode as decode_here
 
-            decoded = decode_here(latents, name, device=device)
+            decoded = decode_here(file, name, device=device)
         if len(decoded.images) == 1:
             paths = [out if out.suffix else out / "decoded.png"]
         else:
@@ -66,6 +68,7 @@ def sample(
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
     height: Annotated[int, typer.Option(help="Picture height, where the generator is free; 0: its own.")] = 0,
     width: Annotated[int, typer.Option(help="Picture width, where the generator is free; 0: its own.")] = 0,
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
     device: Device = "auto",
     server: Server = Server(),
     as_json: Json = False,
@@ -80,6 +83,7 @@ def sample(
 
         check_folder(out)
         wanted: dict[str, Any] = {"generator": generator, "space": space, "height": height, "width": width}
+        wanted["conditions"] = ",".join(condition or ())
         chosen = tuple(seeds) if seeds else tuple(range(8))
         if server:
             with server.client() as client:
@@ -99,6 +103,7 @@ def sample(
                 space=drawn.space,
                 weights_sha256=drawn.weights_sha256,
                 extra={"seed": str(seed)},
+                scaling=drawn.scaling,
             )
             files += [f"{seed}.png", f"{seed}.safetensors"]
         write_png(out / "sheet.png", grid(drawn.images, [f"seed {seed}" for seed in drawn.seeds]))

@@ -47,10 +47,10 @@ class AsyncJobs:
         request = create_request(
             image,
             generator,
-            {**arguments, "start": await self._client._given(arguments.get("start"), generator)},
+            arguments,
             request_id=request_id,
             labels=labels,
-            weights_sha256=str,
+            info=await self._client._info(arguments.get("start"), generator),
         )
         await self._client.artifacts.spare(request, [request.spec.image, request.spec.weight])
         with self._client._errors():

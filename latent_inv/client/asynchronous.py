@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from latent_inv import convert
-from latent_inv.ask import given_latents
+from latent_inv.ask import given_latents, no_info
 from latent_inv.errors import UnavailableError
-from latent_inv.latents import load_latents
+from latent_inv.latents import LatentsFile
 from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget
@@ -139,12 +139,12 @@ class AsyncClient:
             generator,
             weight=weight,
             value_range=value_range,
-            start=await self._given(start, generator),
+            start=start,
             initialiser=initialiser,
             budget=budget,
             shortcuts=shortcuts,
             settings=settings,
-            weights_sha256=str,
+            info=await self._info(start, generator),
             request_id=request_id,
             detach=detach,
         )
@@ -165,14 +165,12 @@ class AsyncClient:
         finally:
             call.cancel()
 
-    async def _given(self, latents: Any, generator: str) -> Any:
-        """Latents from wherever they are, with the hash of the generator's weights asked for only if it matters."""
-        if not isinstance(latents, (str, bytes)) and not hasattr(latents, "__fspath__"):
-            return latents
-        file = load_latents(latents)
-        known = (await self.generator(generator)).weights_sha256 if file.weights_sha256 else ""
-        given_latents(file, generator, lambda: known)  # refuses latents of another generator
-        return file
+    async def _info(self, latents: Any, generator: str) -> Callable[[], GeneratorInfo]:
+        """What gives the description of the generator, which is asked for only where latents come from a file."""
+        if not isinstance(latents, (str, bytes, LatentsFile)) and not hasattr(latents, "__fspath__"):
+            return no_info
+        known = await self.generator(generator)
+        return lambda: known
 
     async def cancel(self, job_id: str) -> None:
         """The same as `jobs.cancel`."""
@@ -201,15 +199,18 @@ class AsyncClient:
         height: int = 0,
         width: int = 0,
         dtype: str = "float32",
+        conditions: Mapping[str, str | int] | str = "",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
-        request = sample_request(seeds, generator, space=space, height=height, width=width, dtype=dtype)
+        request = sample_request(
+            seeds, generator, space=space, height=height, width=width, dtype=dtype, conditions=conditions
+        )
         with self._errors():
             return convert.sampled_from(await self._generators.Sample(request, timeout=self.timeout))
 
     async def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents."""
-        given, _ = given_latents(await self._given(latents, generator), generator, str)
+        given, _ = given_latents(latents, generator, await self._info(latents, generator))
         request = decode_request(given, generator, dtype)
         check_size(request, self.max_message_bytes)
         with self._errors():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,7 +165,7 @@ class Client:
             budget=budget,
             shortcuts=shortcuts,
             settings=settings,
-            weights_sha256=lambda: self.generator(generator).weights_sha256,
+            info=lambda: self.generator(generator),
             request_id=request_id,
             detach=detach,
         )
@@ -217,15 +217,18 @@ class Client:
         height: int = 0,
         width: int = 0,
         dtype: str = "float32",
+        conditions: Mapping[str, str | int] | str = "",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
-        request = sample_request(seeds, generator, space=space, height=height, width=width, dtype=dtype)
+        request = sample_request(
+            seeds, generator, space=space, height=height, width=width, dtype=dtype, conditions=conditions
+        )
         with self._errors():
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 
     def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
-        given, _ = given_latents(latents, generator, lambda: self.generator(generator).weights_sha256)
+        given, _ = given_latents(latents, generator, lambda: self.generator(generator))
         request = decode_request(given, generator, dtype)
         check_size(request, self.max_message_bytes)
         with self._errors():

@@ -49,7 +49,7 @@ class Jobs:
             arguments,
             request_id=request_id,
             labels=labels,
-            weights_sha256=lambda: self._client.generator(generator).weights_sha256,
+            info=lambda: self._client.generator(generator),
         )
         self._client.artifacts.spare(request, [request.spec.image, request.spec.weight])
         with self._client._errors():

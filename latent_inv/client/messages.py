@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 
 from latent_inv import convert
-from latent_inv.ask import choose_start, with_shortcuts
+from latent_inv.ask import choose_start, no_info, with_shortcuts
+from latent_inv.conditions import as_text
 from latent_inv.convert.errors import error_from
 from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at, unknown_name
 from latent_inv.images import Limits, Picture, load
 from latent_inv.images.arrays import is_tensor
 from latent_inv.images.load import read_file
-from latent_inv.result import JobResult, Preview, Progress
+from latent_inv.result import GeneratorInfo, JobResult, Preview, Progress
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, DecodeSpec, EncodeSpec, JobSpec, SampleSpec
 from latent_inv.v1 import data_pb2, generator_service_pb2, inversion_service_pb2, job_service_pb2
@@ -102,7 +103,7 @@ def invert_request(
     budget: Budget,
     shortcuts: dict[str, Any],
     settings: dict[str, Any],
-    weights_sha256: Callable[[], str],
+    info: Callable[[], GeneratorInfo] = no_info,
     request_id: str = "",
     detach: bool = False,
 ) -> tuple[inversion_service_pb2.InvertRequest, tuple[str, ...]]:
@@ -115,7 +116,7 @@ def invert_request(
     for name in settings:
         if name not in known:
             raise unknown_name("argument of a server's invert", name, known, field=name)
-    chosen, warnings = choose_start(start, initialiser, generator, weights_sha256)
+    chosen, warnings = choose_start(start, initialiser, generator, info, settings.get("space", ""))
     spec = JobSpec(
         picture=_STAND_IN,
         generator=generator,
@@ -135,7 +136,7 @@ def create_request(
     *,
     request_id: str,
     labels: Mapping[str, str] | None,
-    weights_sha256: Callable[[], str],
+    info: Callable[[], GeneratorInfo] = no_info,
 ) -> job_service_pb2.CreateJobRequest:
     """The request of a job of its own, of the same arguments as those of `invert`.
 
@@ -151,13 +152,20 @@ def create_request(
         **named,
         shortcuts=shortcuts,
         settings={name: value for name, value in arguments.items() if name not in {*named, *shortcuts}},
-        weights_sha256=weights_sha256,
+        info=info,
     )
     return job_service_pb2.CreateJobRequest(spec=request.spec, request_id=request_id, labels=labels or {})
 
 
 def sample_request(
-    seeds: int | Sequence[int], generator: str, *, space: str, height: int, width: int, dtype: str
+    seeds: int | Sequence[int],
+    generator: str,
+    *,
+    space: str,
+    height: int,
+    width: int,
+    dtype: str,
+    conditions: Mapping[str, str | int] | str = "",
 ) -> generator_service_pb2.SampleRequest:
     """The request of `sample`'s arguments.
 
@@ -165,7 +173,8 @@ def sample_request(
         SpecError: one is out of its range.
     """
     chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
-    spec = SampleSpec(seeds=chosen, generator=generator, space=space, height=height, width=width, dtype=dtype)
+    settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     return convert.sample_message(spec)
 
 

@@ -22,6 +22,7 @@ from latent_inv.result import (
     Sampled,
     Step,
 )
+from latent_inv.scaling import Scaling
 from latent_inv.v1 import data_pb2, generator_service_pb2, job_pb2
 
 from .settings import enum_name, enum_number
@@ -121,8 +122,10 @@ def result_to(value: JobResult) -> job_pb2.JobResult:
         settings_json=json.dumps(dict(value.settings)),
         picked_json=json.dumps(dict(value.picked)),
         typicality=dict(value.typicality),
+        labels=dict(value.labels),
         versions=dict(value.versions),
         warnings=value.warnings,
+        scaling=_scaling_to(value.scaling),
         **_copy(value, _SAME),
     )
 
@@ -141,10 +144,23 @@ def result_from(message: job_pb2.JobResult) -> JobResult:
         settings=json.loads(message.settings_json or "{}"),
         picked=json.loads(message.picked_json or "{}"),
         typicality=dict(message.typicality),
+        labels=dict(message.labels),
         versions=dict(message.versions),
         warnings=tuple(message.warnings),
+        scaling=_scaling_from(message),
         **_copy(message, _SAME),
     )
+
+
+def _scaling_to(value: Scaling | None) -> data_pb2.Scaling | None:
+    return None if value is None else data_pb2.Scaling(factor=value.factor, shift=value.shift, scaled=value.scaled)
+
+
+def _scaling_from(message: Any) -> Scaling | None:
+    """Of a message with a field of that name."""
+    if not message.HasField("scaling"):
+        return None
+    return Scaling(tuple(message.scaling.factor), tuple(message.scaling.shift), message.scaling.scaled)
 
 
 def _copies(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -162,7 +178,13 @@ def info_to(value: GeneratorInfo) -> generator_service_pb2.Generator:
         for name, parts in value.spaces.items()
     }
     return generator_service_pb2.Generator(
-        height=height, width=width, spaces=spaces, stages=value.stages, licence=value.licence, **_copy(value, _INFO)
+        height=height,
+        width=width,
+        spaces=spaces,
+        stages=value.stages,
+        licence=value.licence,
+        scaling=_scaling_to(value.scaling),
+        **_copy(value, _INFO),
     )
 
 
@@ -181,6 +203,7 @@ def info_from(message: generator_service_pb2.Generator) -> GeneratorInfo:
                 "prior": entry.prior,
                 "constraint": entry.constraint,
                 "role": entry.role,
+                **({"labels": list(entry.labels)} if entry.labels else {}),
             }
             for part, entry in space.parts.items()
         }
@@ -191,6 +214,7 @@ def info_from(message: generator_service_pb2.Generator) -> GeneratorInfo:
         spaces=spaces,
         stages=tuple(message.stages),
         licence=tuple(message.licence),
+        scaling=_scaling_from(message),
         **_copy(message, _INFO),
     )
 
@@ -201,6 +225,7 @@ def sampled_to(value: Sampled) -> generator_service_pb2.SampleResponse:
         seeds=value.seeds,
         latents=latents_to(value.latents),
         images=array_to(value.images),
+        scaling=_scaling_to(value.scaling),
         **_copy(value, ["generator", "space", "weights_sha256"]),
     )
 
@@ -211,6 +236,7 @@ def sampled_from(message: generator_service_pb2.SampleResponse) -> Sampled:
         seeds=tuple(message.seeds),
         latents=_copies(latents_from(message.latents)),
         images=array_from(message.images).copy(),
+        scaling=_scaling_from(message),
         **_copy(message, ["generator", "space", "weights_sha256"]),
     )
 

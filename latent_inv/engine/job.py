@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from latent_inv.build import Job
+from latent_inv.classes import labels
 from latent_inv.device import Placement
 from latent_inv.errors import CancelledError, InternalError, LatentInvError
 from latent_inv.images import Picture, to_uint8
@@ -291,8 +292,10 @@ class JobRun:
             settings=plain(spec),
             picked=job.picked.to_json(),
             typicality=typicality,
+            labels=labels(job.objective.space, latents),
             versions=versions(),
             warnings=tuple(self.warnings),
+            scaling=job.objective.generator.scaling(),
         )
 
 

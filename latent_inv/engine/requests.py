@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latent_inv import spec as specs
 from latent_inv.build import Catalogue, split
+from latent_inv.classes import given
 from latent_inv.errors import (
     AssetError,
     CancelledError,
@@ -144,12 +145,15 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
     size = generator.resolve_size(spec.height, spec.width)
     space = generator.resolve_space(spec.space)
     _check_answer(len(spec.seeds), size)
+    conditions = given(generator.spaces[space], spec.conditions, searched=True)
 
     def work() -> Work:
         latents = generator.sample(spec.seeds, space, size)
+        for name, part in conditions.items():
+            latents[name] = generator.place(part).expand_as(latents[name]).contiguous()
         images = yield from decode_all(generator, latents)
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
-        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images)
+        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images, generator.scaling())
 
     return work()
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from .base import Generator
 from .diffusers_autoencoder import open_model
 from .exported import open_exported
+from .eyes import Eyes
 from .faces import Faces
 from .onnx_file import open_onnx
 from .python_entry import open_python
+from .stylegan2 import open_model as open_stylegan2
 from .table import GeneratorTable, Opener
 
 GENERATORS: dict[str, type[Generator]] = {
     "faces": Faces,
+    "eyes": Eyes,
 }
 
 #: prefix of references -> what opens them
@@ -20,6 +23,7 @@ FAMILIES: dict[str, Opener] = {
     "exported": open_exported,
     "onnx": open_onnx,
     "python": open_python,
+    "stylegan2": open_stylegan2,
 }
 
 
@@ -28,4 +32,4 @@ def open_table() -> GeneratorTable:
     return GeneratorTable(GENERATORS, FAMILIES, open_any=True)
 
 
-__all__ = ["FAMILIES", "GENERATORS", "Faces", "Generator", "GeneratorTable", "Opener", "open_table"]
+__all__ = ["FAMILIES", "GENERATORS", "Eyes", "Faces", "Generator", "GeneratorTable", "Opener", "open_table"]

@@ -14,6 +14,7 @@ from latent_inv.asset_table import ENCODERS
 from latent_inv.errors import InternalError, LatentsError, SpecError, UnsupportedError, unknown_name
 from latent_inv.images import Picture
 from latent_inv.result import GeneratorInfo
+from latent_inv.scaling import Scaling
 from latent_inv.seeding import stream
 from latent_inv.spaces import LatentSpace
 from latent_inv.types import Latents
@@ -57,6 +58,10 @@ class Generator(ABC):
     dtypes: ClassVar[Sequence[str]] = ("float32", "float64")  # number formats that it can compute in
     roundable: ClassVar[bool] = False  # are its derivatives good enough in bfloat16 to point the way?
     has_encoder: ClassVar[bool] = False  # one of its own, in `encode`; trained ones stand in `asset_table.ENCODERS`
+    #: where latents of its model come in two conventions, scaled = (raw − shift) · factor: a number, or one a channel
+    latent_factor: ClassVar[tuple[float, ...]] = ()
+    latent_shift: ClassVar[tuple[float, ...]] = (0.0,)
+    latents_scaled: ClassVar[bool] = True  # which of the two `__call__` takes
     licence: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
     weights_sha256: ClassVar[str] = ""
@@ -200,6 +205,11 @@ class Generator(ABC):
         return Rounded(self, dtype)
 
     @classmethod
+    def scaling(cls) -> Scaling | None:
+        """Of the latents that it takes; None where there is but one convention."""
+        return Scaling(cls.latent_factor, cls.latent_shift, cls.latents_scaled) if cls.latent_factor else None
+
+    @classmethod
     def info(cls) -> GeneratorInfo:
         """What it offers, without loading anything."""
         return GeneratorInfo(
@@ -216,4 +226,5 @@ class Generator(ABC):
             weights_sha256=cls.weights_sha256,
             licence=cls.licence,
             source=cls.source,
+            scaling=cls.scaling(),
         )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.assets import ASSETS, fetch, load_checkpoint
-from latent_inv.spaces import Box, LatentSpace, Normal, Part
+from latent_inv.constraints import Box
+from latent_inv.spaces import LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
 from .base import LoadProgress

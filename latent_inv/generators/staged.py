@@ -18,9 +18,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from latent_inv.constraints import Constraint, Free
 from latent_inv.measured import LayerSpace, Measured, Statistics, measure
 from latent_inv.seeding import stream
-from latent_inv.spaces import Constraint, Free, LatentSpace, Part
+from latent_inv.spaces import LatentSpace, Part
 from latent_inv.types import Latents, join_rows
 
 from .base import Generator

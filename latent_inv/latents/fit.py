@@ -10,6 +10,7 @@ import numpy as np
 
 from latent_inv.errors import LatentsError, at
 
+from .layouts import LAYERED
 from .read import LatentsFile
 
 
@@ -24,7 +25,8 @@ def fit_latents(
 
     Args:
         latents: part → [n, *shape] or [*shape] for one picture; one unnamed array (key "") is taken where the
-            space has one part.
+            space has one part. Of `LAYERED` parts, one vector is taken for all layers, and layers that are all equal
+            for one vector.
         shapes: part → shape for one picture, all parts that are wanted.
         dtype: what the arrays are cast to.
     Returns:
@@ -52,12 +54,14 @@ def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.nda
     array = _plain(value, name)
     if array.dtype.kind not in "fiub":
         raise LatentsError(f"must be numbers, found {array.dtype}", field=name)
-    # An array of exactly the part's shape is one picture, also where its first side could be a row count.
-    if array.shape == shape:
-        array = array[None]
+    array = with_rows(array, shape, name)
     if array.shape[1:] != shape or array.shape[0] == 0:
         hint = _hint(array.shape, shape)
         expected = f"{_text(shape)} or {_text(('n', *shape))}"
+        if name in LAYERED and len(shape) == 2:
+            expected += f", or {_text(('n', shape[1]))} for all layers alike"
+        if name in LAYERED and len(shape) == 1 and array.shape[2:] == shape:
+            hint = "; its layers differ, so that they are of w+ and not of w"
         raise LatentsError(f"expected {expected}, found {_text(array.shape)}{hint}", field=name)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -68,6 +72,25 @@ def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.nda
     if not np.isfinite(cast).all():
         raise LatentsError(f"has values too large for {np.dtype(dtype).name}", field=name)
     return cast
+
+
+def with_rows(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """The array as [n, *shape] where it can be read so, else as it is."""
+    # An array of exactly the part's shape is one picture, also where its first side could be a row count.
+    if array.shape == shape:
+        return array[None]
+    if name not in LAYERED or array.shape[1:] == shape:
+        return array
+    if len(shape) == 2:
+        if array.shape == shape[1:]:
+            array = array[None]
+        if array.ndim == 2 and array.shape[1:] == shape[1:]:
+            array = array[:, None]
+        if array.ndim == 3 and array.shape[1:] == (1, shape[1]):
+            return np.broadcast_to(array, (array.shape[0], *shape))
+    elif len(shape) == 1 and array.ndim == 3 and array.shape[2:] == shape and array.shape[1] > 0:
+        return array[:, 0] if (array == array[:, :1]).all() else array
+    return array
 
 
 def _plain(value: Any, name: str) -> np.ndarray:

@@ -59,11 +59,11 @@ def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> byt
     return b"".join([len(text).to_bytes(8, "little"), text, *bodies])
 
 
-def decode(data: bytes, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def decode(data: bytes, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, str]]:
     """Decode a whole file.
 
     Returns:
-        (arrays by name, metadata).
+        (arrays by name, metadata, name → number format as stored).
     Raises:
         LatentsError: damage, or a type that is not in `DTYPES`.
         LimitError: a header, a number of arrays, or arrays that together are too large.
@@ -80,7 +80,9 @@ def decode(data: bytes, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str
         limits.check_parts(len(header))
         # Arrays may lie on each other, so that few bytes can say that they are many.
         limits.check(sum(_extent(entry)[2] for entry in header.values()), "what the header describes")
-        return {name: _array(name, entry, data, 8 + size) for name, entry in header.items()}, metadata
+        arrays = {name: _array(name, entry, data, 8 + size) for name, entry in header.items()}
+        bfloat16 = {name: "bfloat16" for name, entry in header.items() if entry["dtype"] == _BFLOAT16}
+        return arrays, metadata, {name: array.dtype.name for name, array in arrays.items()} | bfloat16
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise LatentsError("the safetensors file is damaged", field="latents") from error
 

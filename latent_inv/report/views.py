@@ -114,6 +114,7 @@ def _run_rows(result: JobResult) -> list[tuple[str, str]]:
         ("its weights sha256", result.perceptual_sha256),
         *(("picked", str(reason)) for reason in result.picked.get("why", ())),
         *((f"typicality of {part}", typicality_text(share)) for part, share in result.typicality.items()),
+        *((part, label) for part, label in result.labels.items()),
         ("seed", str(result.seed)),
         ("device, number format", f"{result.device}, {result.dtype}"),
         ("lane width", str(result.lane_width)),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18latent_inv/v1/data.proto\x12\rlatent_inv.v1\"J\n\x06Tensor\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x98\x01\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\'\n\x06tensor\x18\x02 \x01(\x0b\x32\x15.latent_inv.v1.TensorH\x00\x12\x19\n\x0f\x61rtifact_sha256\x18\x03 \x01(\tH\x00\x12.\n\x0bvalue_range\x18\x04 \x01(\x0e\x32\x19.latent_inv.v1.ValueRangeB\x08\n\x06source\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05right\x18\x03 \x01(\x05\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x05\"\x80\x01\n\x07Latents\x12\x30\n\x05parts\x18\x01 \x03(\x0b\x32!.latent_inv.v1.Latents.PartsEntry\x1a\x43\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.latent_inv.v1.Tensor:\x02\x38\x01*\x8a\x01\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDTYPE_FLOAT32\x10\x01\x12\x11\n\rDTYPE_FLOAT64\x10\x02\x12\x11\n\rDTYPE_FLOAT16\x10\x03\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x04\x12\x10\n\x0c\x44TYPE_UINT16\x10\x05\x12\x0e\n\nDTYPE_BOOL\x10\x06*\x85\x01\n\nValueRange\x12\x1b\n\x17VALUE_RANGE_UNSPECIFIED\x10\x00\x12 \n\x1cVALUE_RANGE_MINUS_ONE_TO_ONE\x10\x01\x12\x1b\n\x17VALUE_RANGE_ZERO_TO_ONE\x10\x02\x12\x1b\n\x17VALUE_RANGE_ZERO_TO_255\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18latent_inv/v1/data.proto\x12\rlatent_inv.v1\"J\n\x06Tensor\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x98\x01\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\'\n\x06tensor\x18\x02 \x01(\x0b\x32\x15.latent_inv.v1.TensorH\x00\x12\x19\n\x0f\x61rtifact_sha256\x18\x03 \x01(\tH\x00\x12.\n\x0bvalue_range\x18\x04 \x01(\x0e\x32\x19.latent_inv.v1.ValueRangeB\x08\n\x06source\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05right\x18\x03 \x01(\x05\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x05\"8\n\x07Scaling\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x03(\x01\x12\r\n\x05shift\x18\x02 \x03(\x01\x12\x0e\n\x06scaled\x18\x03 \x01(\x08\"\x80\x01\n\x07Latents\x12\x30\n\x05parts\x18\x01 \x03(\x0b\x32!.latent_inv.v1.Latents.PartsEntry\x1a\x43\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.latent_inv.v1.Tensor:\x02\x38\x01*\x8a\x01\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDTYPE_FLOAT32\x10\x01\x12\x11\n\rDTYPE_FLOAT64\x10\x02\x12\x11\n\rDTYPE_FLOAT16\x10\x03\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x04\x12\x10\n\x0c\x44TYPE_UINT16\x10\x05\x12\x0e\n\nDTYPE_BOOL\x10\x06*\x85\x01\n\nValueRange\x12\x1b\n\x17VALUE_RANGE_UNSPECIFIED\x10\x00\x12 \n\x1cVALUE_RANGE_MINUS_ONE_TO_ONE\x10\x01\x12\x1b\n\x17VALUE_RANGE_ZERO_TO_ONE\x10\x02\x12\x1b\n\x17VALUE_RANGE_ZERO_TO_255\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LATENTS_PARTSENTRY']._loaded_options = None
   _globals['_LATENTS_PARTSENTRY']._serialized_options = b'8\001'
-  _globals['_DTYPE']._serialized_start=471
-  _globals['_DTYPE']._serialized_end=609
-  _globals['_VALUERANGE']._serialized_start=612
-  _globals['_VALUERANGE']._serialized_end=745
+  _globals['_DTYPE']._serialized_start=529
+  _globals['_DTYPE']._serialized_end=667
+  _globals['_VALUERANGE']._serialized_start=670
+  _globals['_VALUERANGE']._serialized_end=803
   _globals['_TENSOR']._serialized_start=43
   _globals['_TENSOR']._serialized_end=117
   _globals['_IMAGE']._serialized_start=120
   _globals['_IMAGE']._serialized_end=272
   _globals['_BOX']._serialized_start=274
   _globals['_BOX']._serialized_end=337
-  _globals['_LATENTS']._serialized_start=340
-  _globals['_LATENTS']._serialized_end=468
-  _globals['_LATENTS_PARTSENTRY']._serialized_start=401
-  _globals['_LATENTS_PARTSENTRY']._serialized_end=468
+  _globals['_SCALING']._serialized_start=339
+  _globals['_SCALING']._serialized_end=395
+  _globals['_LATENTS']._serialized_start=398
+  _globals['_LATENTS']._serialized_end=526
+  _globals['_LATENTS_PARTSENTRY']._serialized_start=459
+  _globals['_LATENTS_PARTSENTRY']._serialized_end=526
 # @@protoc_insertion_point(module_scope)

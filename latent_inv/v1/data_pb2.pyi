@@ -69,6 +69,16 @@ class Box(_message.Message):
     bottom: int
     def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
 
+class Scaling(_message.Message):
+    __slots__ = ("factor", "shift", "scaled")
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    SCALED_FIELD_NUMBER: _ClassVar[int]
+    factor: _containers.RepeatedScalarFieldContainer[float]
+    shift: _containers.RepeatedScalarFieldContainer[float]
+    scaled: bool
+    def __init__(self, factor: _Optional[_Iterable[float]] = ..., shift: _Optional[_Iterable[float]] = ..., scaled: _Optional[bool] = ...) -> None: ...
+
 class Latents(_message.Message):
     __slots__ = ("parts",)
     class PartsEntry(_message.Message):

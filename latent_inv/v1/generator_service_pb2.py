@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from latent_inv.v1 import data_pb2 as latent__inv_dot_v1_dot_data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%latent_inv/v1/generator_service.proto\x12\rlatent_inv.v1\x1a\x18latent_inv/v1/data.proto\"L\n\nLatentPart\x12\r\n\x05shape\x18\x01 \x03(\x03\x12\r\n\x05prior\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\"\x8c\x01\n\x0bLatentSpace\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32%.latent_inv.v1.LatentSpace.PartsEntry\x1aG\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.latent_inv.v1.LatentPart:\x02\x38\x01\"\xfb\x02\n\tGenerator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x34\n\x06spaces\x18\x06 \x03(\x0b\x32$.latent_inv.v1.Generator.SpacesEntry\x12\x15\n\rdefault_space\x18\x07 \x01(\t\x12\x0e\n\x06stages\x18\x08 \x03(\t\x12\x16\n\x0e\x64ifferentiable\x18\t \x01(\x08\x12\x14\n\x0c\x66orward_mode\x18\n \x01(\x08\x12\x13\n\x0bhas_encoder\x18\x0b \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x0c \x01(\t\x12\x0f\n\x07licence\x18\r \x03(\t\x12\x0e\n\x06source\x18\x0e \x01(\t\x1aI\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.latent_inv.v1.LatentSpace:\x02\x38\x01\"\x17\n\x15ListGeneratorsRequest\"F\n\x16ListGeneratorsResponse\x12,\n\ngenerators\x18\x01 \x03(\x0b\x32\x18.latent_inv.v1.Generator\"#\n\x13GetGeneratorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetGeneratorResponse\x12+\n\tgenerator\x18\x01 \x01(\x0b\x32\x18.latent_inv.v1.Generator\"\x84\x01\n\rSampleRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x03\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12#\n\x05\x64type\x18\x06 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"\xa9\x01\n\x0eSampleResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x03\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12%\n\x06images\x18\x06 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\"\x9d\x01\n\rEncodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12#\n\x05image\x18\x03 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x04 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12#\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"\x99\x01\n\x0e\x45ncodeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\'\n\x07latents\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x05 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\"p\n\rDecodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"b\n\x0e\x44\x65\x63odeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12%\n\x06images\x18\x03 \x01(\x0b\x32\x15.latent_inv.v1.Tensor2\x9f\x03\n\x10GeneratorService\x12]\n\x0eListGenerators\x12$.latent_inv.v1.ListGeneratorsRequest\x1a%.latent_inv.v1.ListGeneratorsResponse\x12W\n\x0cGetGenerator\x12\".latent_inv.v1.GetGeneratorRequest\x1a#.latent_inv.v1.GetGeneratorResponse\x12\x45\n\x06Sample\x12\x1c.latent_inv.v1.SampleRequest\x1a\x1d.latent_inv.v1.SampleResponse\x12\x45\n\x06\x45ncode\x12\x1c.latent_inv.v1.EncodeRequest\x1a\x1d.latent_inv.v1.EncodeResponse\x12\x45\n\x06\x44\x65\x63ode\x12\x1c.latent_inv.v1.DecodeRequest\x1a\x1d.latent_inv.v1.DecodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%latent_inv/v1/generator_service.proto\x12\rlatent_inv.v1\x1a\x18latent_inv/v1/data.proto\"\\\n\nLatentPart\x12\r\n\x05shape\x18\x01 \x03(\x03\x12\r\n\x05prior\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\"\x8c\x01\n\x0bLatentSpace\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32%.latent_inv.v1.LatentSpace.PartsEntry\x1aG\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.latent_inv.v1.LatentPart:\x02\x38\x01\"\xa4\x03\n\tGenerator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x34\n\x06spaces\x18\x06 \x03(\x0b\x32$.latent_inv.v1.Generator.SpacesEntry\x12\x15\n\rdefault_space\x18\x07 \x01(\t\x12\x0e\n\x06stages\x18\x08 \x03(\t\x12\x16\n\x0e\x64ifferentiable\x18\t \x01(\x08\x12\x14\n\x0c\x66orward_mode\x18\n \x01(\x08\x12\x13\n\x0bhas_encoder\x18\x0b \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x0c \x01(\t\x12\x0f\n\x07licence\x18\r \x03(\t\x12\x0e\n\x06source\x18\x0e \x01(\t\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\x1aI\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.latent_inv.v1.LatentSpace:\x02\x38\x01\"\x17\n\x15ListGeneratorsRequest\"F\n\x16ListGeneratorsResponse\x12,\n\ngenerators\x18\x01 \x03(\x0b\x32\x18.latent_inv.v1.Generator\"#\n\x13GetGeneratorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetGeneratorResponse\x12+\n\tgenerator\x18\x01 \x01(\x0b\x32\x18.latent_inv.v1.Generator\"\x98\x01\n\rSampleRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x03\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12#\n\x05\x64type\x18\x06 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x12\n\nconditions\x18\x07 \x01(\t\"\xd2\x01\n\x0eSampleResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x03\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12%\n\x06images\x18\x06 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\"\x9d\x01\n\rEncodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12#\n\x05image\x18\x03 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x04 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12#\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"\x99\x01\n\x0e\x45ncodeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\'\n\x07latents\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x05 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\"p\n\rDecodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"b\n\x0e\x44\x65\x63odeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12%\n\x06images\x18\x03 \x01(\x0b\x32\x15.latent_inv.v1.Tensor2\x9f\x03\n\x10GeneratorService\x12]\n\x0eListGenerators\x12$.latent_inv.v1.ListGeneratorsRequest\x1a%.latent_inv.v1.ListGeneratorsResponse\x12W\n\x0cGetGenerator\x12\".latent_inv.v1.GetGeneratorRequest\x1a#.latent_inv.v1.GetGeneratorResponse\x12\x45\n\x06Sample\x12\x1c.latent_inv.v1.SampleRequest\x1a\x1d.latent_inv.v1.SampleResponse\x12\x45\n\x06\x45ncode\x12\x1c.latent_inv.v1.EncodeRequest\x1a\x1d.latent_inv.v1.EncodeResponse\x12\x45\n\x06\x44\x65\x63ode\x12\x1c.latent_inv.v1.DecodeRequest\x1a\x1d.latent_inv.v1.DecodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,35 +37,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATOR_SPACESENTRY']._loaded_options = None
   _globals['_GENERATOR_SPACESENTRY']._serialized_options = b'8\001'
   _globals['_LATENTPART']._serialized_start=82
-  _globals['_LATENTPART']._serialized_end=158
-  _globals['_LATENTSPACE']._serialized_start=161
-  _globals['_LATENTSPACE']._serialized_end=301
-  _globals['_LATENTSPACE_PARTSENTRY']._serialized_start=230
-  _globals['_LATENTSPACE_PARTSENTRY']._serialized_end=301
-  _globals['_GENERATOR']._serialized_start=304
-  _globals['_GENERATOR']._serialized_end=683
-  _globals['_GENERATOR_SPACESENTRY']._serialized_start=610
-  _globals['_GENERATOR_SPACESENTRY']._serialized_end=683
-  _globals['_LISTGENERATORSREQUEST']._serialized_start=685
-  _globals['_LISTGENERATORSREQUEST']._serialized_end=708
-  _globals['_LISTGENERATORSRESPONSE']._serialized_start=710
-  _globals['_LISTGENERATORSRESPONSE']._serialized_end=780
-  _globals['_GETGENERATORREQUEST']._serialized_start=782
-  _globals['_GETGENERATORREQUEST']._serialized_end=817
-  _globals['_GETGENERATORRESPONSE']._serialized_start=819
-  _globals['_GETGENERATORRESPONSE']._serialized_end=886
-  _globals['_SAMPLEREQUEST']._serialized_start=889
-  _globals['_SAMPLEREQUEST']._serialized_end=1021
-  _globals['_SAMPLERESPONSE']._serialized_start=1024
-  _globals['_SAMPLERESPONSE']._serialized_end=1193
-  _globals['_ENCODEREQUEST']._serialized_start=1196
-  _globals['_ENCODEREQUEST']._serialized_end=1353
-  _globals['_ENCODERESPONSE']._serialized_start=1356
-  _globals['_ENCODERESPONSE']._serialized_end=1509
-  _globals['_DECODEREQUEST']._serialized_start=1511
-  _globals['_DECODEREQUEST']._serialized_end=1623
-  _globals['_DECODERESPONSE']._serialized_start=1625
-  _globals['_DECODERESPONSE']._serialized_end=1723
-  _globals['_GENERATORSERVICE']._serialized_start=1726
-  _globals['_GENERATORSERVICE']._serialized_end=2141
+  _globals['_LATENTPART']._serialized_end=174
+  _globals['_LATENTSPACE']._serialized_start=177
+  _globals['_LATENTSPACE']._serialized_end=317
+  _globals['_LATENTSPACE_PARTSENTRY']._serialized_start=246
+  _globals['_LATENTSPACE_PARTSENTRY']._serialized_end=317
+  _globals['_GENERATOR']._serialized_start=320
+  _globals['_GENERATOR']._serialized_end=740
+  _globals['_GENERATOR_SPACESENTRY']._serialized_start=667
+  _globals['_GENERATOR_SPACESENTRY']._serialized_end=740
+  _globals['_LISTGENERATORSREQUEST']._serialized_start=742
+  _globals['_LISTGENERATORSREQUEST']._serialized_end=765
+  _globals['_LISTGENERATORSRESPONSE']._serialized_start=767
+  _globals['_LISTGENERATORSRESPONSE']._serialized_end=837
+  _globals['_GETGENERATORREQUEST']._serialized_start=839
+  _globals['_GETGENERATORREQUEST']._serialized_end=874
+  _globals['_GETGENERATORRESPONSE']._serialized_start=876
+  _globals['_GETGENERATORRESPONSE']._serialized_end=943
+  _globals['_SAMPLEREQUEST']._serialized_start=946
+  _globals['_SAMPLEREQUEST']._serialized_end=1098
+  _globals['_SAMPLERESPONSE']._serialized_start=1101
+  _globals['_SAMPLERESPONSE']._serialized_end=1311
+  _globals['_ENCODEREQUEST']._serialized_start=1314
+  _globals['_ENCODEREQUEST']._serialized_end=1471
+  _globals['_ENCODERESPONSE']._serialized_start=1474
+  _globals['_ENCODERESPONSE']._serialized_end=1627
+  _globals['_DECODEREQUEST']._serialized_start=1629
+  _globals['_DECODEREQUEST']._serialized_end=1741
+  _globals['_DECODERESPONSE']._serialized_start=1743
+  _globals['_DECODERESPONSE']._serialized_end=1841
+  _globals['_GENERATORSERVICE']._serialized_start=1844
+  _globals['_GENERATORSERVICE']._serialized_end=2259
 # @@protoc_insertion_point(module_scope)

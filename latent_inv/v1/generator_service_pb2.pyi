@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LatentPart(_message.Message):
-    __slots__ = ("shape", "prior", "constraint", "role")
+    __slots__ = ("shape", "prior", "constraint", "role", "labels")
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     PRIOR_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     shape: _containers.RepeatedScalarFieldContainer[int]
     prior: str
     constraint: str
     role: str
-    def __init__(self, shape: _Optional[_Iterable[int]] = ..., prior: _Optional[str] = ..., constraint: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., prior: _Optional[str] = ..., constraint: _Optional[str] = ..., role: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatentSpace(_message.Message):
     __slots__ = ("parts",)
@@ -33,7 +35,7 @@ class LatentSpace(_message.Message):
     def __init__(self, parts: _Optional[_Mapping[str, LatentPart]] = ...) -> None: ...
 
 class Generator(_message.Message):
-    __slots__ = ("name", "title", "height", "width", "stride", "spaces", "default_space", "stages", "differentiable", "forward_mode", "has_encoder", "weights_sha256", "licence", "source")
+    __slots__ = ("name", "title", "height", "width", "stride", "spaces", "default_space", "stages", "differentiable", "forward_mode", "has_encoder", "weights_sha256", "licence", "source", "scaling")
     class SpacesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +57,7 @@ class Generator(_message.Message):
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     LICENCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     height: int
@@ -69,7 +72,8 @@ class Generator(_message.Message):
     weights_sha256: str
     licence: _containers.RepeatedScalarFieldContainer[str]
     source: str
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ..., spaces: _Optional[_Mapping[str, LatentSpace]] = ..., default_space: _Optional[str] = ..., stages: _Optional[_Iterable[str]] = ..., differentiable: _Optional[bool] = ..., forward_mode: _Optional[bool] = ..., has_encoder: _Optional[bool] = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ...) -> None: ...
+    scaling: _data_pb2.Scaling
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ..., spaces: _Optional[_Mapping[str, LatentSpace]] = ..., default_space: _Optional[str] = ..., stages: _Optional[_Iterable[str]] = ..., differentiable: _Optional[bool] = ..., forward_mode: _Optional[bool] = ..., has_encoder: _Optional[bool] = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ...) -> None: ...
 
 class ListGeneratorsRequest(_message.Message):
     __slots__ = ()
@@ -94,36 +98,40 @@ class GetGeneratorResponse(_message.Message):
     def __init__(self, generator: _Optional[_Union[Generator, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype")
+    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     seeds: _containers.RepeatedScalarFieldContainer[int]
     height: int
     width: int
     dtype: _data_pb2.Dtype
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ...) -> None: ...
+    conditions: str
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
-    __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images")
+    __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images", "scaling")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     weights_sha256: str
     seeds: _containers.RepeatedScalarFieldContainer[int]
     latents: _data_pb2.Latents
     images: _data_pb2.Tensor
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    scaling: _data_pb2.Scaling
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ...) -> None: ...
 
 class EncodeRequest(_message.Message):
     __slots__ = ("generator", "space", "image", "crop", "dtype")

@@ -26,7 +26,7 @@ from latent_inv.v1 import components_pb2 as latent__inv_dot_v1_dot_components__p
 from latent_inv.v1 import data_pb2 as latent__inv_dot_v1_dot_data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17latent_inv/v1/job.proto\x12\rlatent_inv.v1\x1a\x1elatent_inv/v1/components.proto\x1a\x18latent_inv/v1/data.proto\"\xa0\x04\n\x07JobSpec\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12$\n\x06weight\x18\x02 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x03 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12\x11\n\tgenerator\x18\x04 \x01(\t\x12\r\n\x05space\x18\x05 \x01(\t\x12\x12\n\nperceptual\x18\x06 \x01(\t\x12#\n\x06losses\x18\x07 \x03(\x0b\x32\x13.latent_inv.v1.Loss\x12/\n\x0bobservation\x18\x08 \x01(\x0b\x32\x1a.latent_inv.v1.Observation\x12%\n\x06solver\x18\t \x01(\x0b\x32\x15.latent_inv.v1.Solver\x12/\n\x0binitialiser\x18\n \x01(\x0b\x32\x1a.latent_inv.v1.Initialiser\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.latent_inv.v1.Budget\x12+\n\treporting\x18\x0c \x01(\x0b\x32\x18.latent_inv.v1.Reporting\x12\x0c\n\x04seed\x18\r \x01(\x03\x12)\n\x08priority\x18\x0e \x01(\x0e\x32\x17.latent_inv.v1.Priority\x12\x12\n\nlane_width\x18\x0f \x01(\x03\x12#\n\x05\x64type\x18\x10 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"E\n\x07Metrics\x12\x0f\n\x07psnr_db\x18\x01 \x01(\x01\x12\x12\n\x05lpips\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03mse\x18\x03 \x01(\x01\x42\x08\n\x06_lpips\"\xb9\x01\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12-\n\x05terms\x18\x03 \x03(\x0b\x32\x1e.latent_inv.v1.Step.TermsEntry\x12\'\n\x07metrics\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x1a,\n\nTermsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xca\x01\n\x08Progress\x12#\n\x06latest\x18\x01 \x01(\x0b\x32\x13.latent_inv.v1.Step\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\x11\n\tbest_step\x18\x03 \x01(\x03\x12\x11\n\tbest_loss\x18\x04 \x01(\x01\x12$\n\x04\x62\x65st\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x19\n\x0cseconds_left\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_seconds_left\"$\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0b\n\x03png\x18\x02 \x01(\x0c\"\xe3\x06\n\tJobResult\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.latent_inv.v1.Outcome\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tgenerator\x18\x03 \x01(\t\x12\r\n\x05space\x18\x04 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x05 \x01(\t\x12\x12\n\nperceptual\x18\x06 \x01(\t\x12\x19\n\x11perceptual_sha256\x18\x07 \x01(\t\x12\'\n\x07metrics\x18\x08 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0c\n\x04loss\x18\t \x01(\x01\x12\r\n\x05steps\x18\n \x01(\x03\x12\x11\n\tbest_step\x18\x0b \x01(\x03\x12\x0f\n\x07seconds\x18\x0c \x01(\x01\x12\x0c\n\x04seed\x18\r \x01(\x03\x12\x12\n\nlane_width\x18\x0e \x01(\x03\x12#\n\x05\x64type\x18\x0f \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x0e\n\x06\x64\x65vice\x18\x10 \x01(\t\x12\x0e\n\x06\x62udget\x18\x11 \x01(\t\x12\'\n\x07latents\x18\x12 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x13 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12%\n\x06target\x18\x14 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12,\n\rtarget_weight\x18\x15 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12$\n\x07history\x18\x16 \x03(\x0b\x32\x13.latent_inv.v1.Step\x12\x15\n\rsettings_json\x18\x17 \x01(\t\x12\x38\n\x08versions\x18\x18 \x03(\x0b\x32&.latent_inv.v1.JobResult.VersionsEntry\x12\x10\n\x08warnings\x18\x19 \x03(\t\x12\x13\n\x0bpicked_json\x18\x1a \x01(\t\x12<\n\ntypicality\x18\x1b \x03(\x0b\x32(.latent_inv.v1.JobResult.TypicalityEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fTypicalityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*\xd7\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16OUTCOME_TARGET_REACHED\x10\x01\x12\x15\n\x11OUTCOME_CONVERGED\x10\x02\x12\x16\n\x12OUTCOME_STEP_LIMIT\x10\x03\x12\x14\n\x10OUTCOME_DEADLINE\x10\x04\x12\x15\n\x11OUTCOME_CANCELLED\x10\x05\x12\x14\n\x10OUTCOME_DIVERGED\x10\x06\x12\x11\n\rOUTCOME_STUCK\x10\x07\x12\x12\n\x0eOUTCOME_FAILED\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17latent_inv/v1/job.proto\x12\rlatent_inv.v1\x1a\x1elatent_inv/v1/components.proto\x1a\x18latent_inv/v1/data.proto\"\xb4\x04\n\x07JobSpec\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12$\n\x06weight\x18\x02 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x03 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12\x11\n\tgenerator\x18\x04 \x01(\t\x12\r\n\x05space\x18\x05 \x01(\t\x12\x12\n\nperceptual\x18\x06 \x01(\t\x12#\n\x06losses\x18\x07 \x03(\x0b\x32\x13.latent_inv.v1.Loss\x12/\n\x0bobservation\x18\x08 \x01(\x0b\x32\x1a.latent_inv.v1.Observation\x12%\n\x06solver\x18\t \x01(\x0b\x32\x15.latent_inv.v1.Solver\x12/\n\x0binitialiser\x18\n \x01(\x0b\x32\x1a.latent_inv.v1.Initialiser\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.latent_inv.v1.Budget\x12+\n\treporting\x18\x0c \x01(\x0b\x32\x18.latent_inv.v1.Reporting\x12\x0c\n\x04seed\x18\r \x01(\x03\x12)\n\x08priority\x18\x0e \x01(\x0e\x32\x17.latent_inv.v1.Priority\x12\x12\n\nlane_width\x18\x0f \x01(\x03\x12#\n\x05\x64type\x18\x10 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x12\n\nconditions\x18\x11 \x01(\t\"E\n\x07Metrics\x12\x0f\n\x07psnr_db\x18\x01 \x01(\x01\x12\x12\n\x05lpips\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03mse\x18\x03 \x01(\x01\x42\x08\n\x06_lpips\"\xb9\x01\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12-\n\x05terms\x18\x03 \x03(\x0b\x32\x1e.latent_inv.v1.Step.TermsEntry\x12\'\n\x07metrics\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x1a,\n\nTermsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xca\x01\n\x08Progress\x12#\n\x06latest\x18\x01 \x01(\x0b\x32\x13.latent_inv.v1.Step\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\x11\n\tbest_step\x18\x03 \x01(\x03\x12\x11\n\tbest_loss\x18\x04 \x01(\x01\x12$\n\x04\x62\x65st\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x19\n\x0cseconds_left\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_seconds_left\"$\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0b\n\x03png\x18\x02 \x01(\x0c\"\xf1\x07\n\tJobResult\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.latent_inv.v1.Outcome\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tgenerator\x18\x03 \x01(\t\x12\r\n\x05space\x18\x04 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x05 \x01(\t\x12\x12\n\nperceptual\x18\x06 \x01(\t\x12\x19\n\x11perceptual_sha256\x18\x07 \x01(\t\x12\'\n\x07metrics\x18\x08 \x01(\x0b\x32\x16.latent_inv.v1.Metrics\x12\x0c\n\x04loss\x18\t \x01(\x01\x12\r\n\x05steps\x18\n \x01(\x03\x12\x11\n\tbest_step\x18\x0b \x01(\x03\x12\x0f\n\x07seconds\x18\x0c \x01(\x01\x12\x0c\n\x04seed\x18\r \x01(\x03\x12\x12\n\nlane_width\x18\x0e \x01(\x03\x12#\n\x05\x64type\x18\x0f \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x0e\n\x06\x64\x65vice\x18\x10 \x01(\t\x12\x0e\n\x06\x62udget\x18\x11 \x01(\t\x12\'\n\x07latents\x18\x12 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x13 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12%\n\x06target\x18\x14 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12,\n\rtarget_weight\x18\x15 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12$\n\x07history\x18\x16 \x03(\x0b\x32\x13.latent_inv.v1.Step\x12\x15\n\rsettings_json\x18\x17 \x01(\t\x12\x38\n\x08versions\x18\x18 \x03(\x0b\x32&.latent_inv.v1.JobResult.VersionsEntry\x12\x10\n\x08warnings\x18\x19 \x03(\t\x12\x13\n\x0bpicked_json\x18\x1a \x01(\t\x12<\n\ntypicality\x18\x1b \x03(\x0b\x32(.latent_inv.v1.JobResult.TypicalityEntry\x12\'\n\x07scaling\x18\x1e \x01(\x0b\x32\x16.latent_inv.v1.Scaling\x12\x34\n\x06labels\x18\x1c \x03(\x0b\x32$.latent_inv.v1.JobResult.LabelsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fTypicalityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*\xd7\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16OUTCOME_TARGET_REACHED\x10\x01\x12\x15\n\x11OUTCOME_CONVERGED\x10\x02\x12\x16\n\x12OUTCOME_STEP_LIMIT\x10\x03\x12\x14\n\x10OUTCOME_DEADLINE\x10\x04\x12\x15\n\x11OUTCOME_CANCELLED\x10\x05\x12\x14\n\x10OUTCOME_DIVERGED\x10\x06\x12\x11\n\rOUTCOME_STUCK\x10\x07\x12\x12\n\x0eOUTCOME_FAILED\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,26 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBRESULT_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_JOBRESULT_TYPICALITYENTRY']._loaded_options = None
   _globals['_JOBRESULT_TYPICALITYENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=2019
-  _globals['_PRIORITY']._serialized_end=2100
-  _globals['_OUTCOME']._serialized_start=2103
-  _globals['_OUTCOME']._serialized_end=2318
+  _globals['_JOBRESULT_LABELSENTRY']._loaded_options = None
+  _globals['_JOBRESULT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PRIORITY']._serialized_start=2181
+  _globals['_PRIORITY']._serialized_end=2262
+  _globals['_OUTCOME']._serialized_start=2265
+  _globals['_OUTCOME']._serialized_end=2480
   _globals['_JOBSPEC']._serialized_start=101
-  _globals['_JOBSPEC']._serialized_end=645
-  _globals['_METRICS']._serialized_start=647
-  _globals['_METRICS']._serialized_end=716
-  _globals['_STEP']._serialized_start=719
-  _globals['_STEP']._serialized_end=904
-  _globals['_STEP_TERMSENTRY']._serialized_start=860
-  _globals['_STEP_TERMSENTRY']._serialized_end=904
-  _globals['_PROGRESS']._serialized_start=907
-  _globals['_PROGRESS']._serialized_end=1109
-  _globals['_PREVIEW']._serialized_start=1111
-  _globals['_PREVIEW']._serialized_end=1147
-  _globals['_JOBRESULT']._serialized_start=1150
-  _globals['_JOBRESULT']._serialized_end=2017
-  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_start=1919
-  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_end=1966
-  _globals['_JOBRESULT_TYPICALITYENTRY']._serialized_start=1968
-  _globals['_JOBRESULT_TYPICALITYENTRY']._serialized_end=2017
+  _globals['_JOBSPEC']._serialized_end=665
+  _globals['_METRICS']._serialized_start=667
+  _globals['_METRICS']._serialized_end=736
+  _globals['_STEP']._serialized_start=739
+  _globals['_STEP']._serialized_end=924
+  _globals['_STEP_TERMSENTRY']._serialized_start=880
+  _globals['_STEP_TERMSENTRY']._serialized_end=924
+  _globals['_PROGRESS']._serialized_start=927
+  _globals['_PROGRESS']._serialized_end=1129
+  _globals['_PREVIEW']._serialized_start=1131
+  _globals['_PREVIEW']._serialized_end=1167
+  _globals['_JOBRESULT']._serialized_start=1170
+  _globals['_JOBRESULT']._serialized_end=2179
+  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_start=2034
+  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_end=2081
+  _globals['_JOBRESULT_TYPICALITYENTRY']._serialized_start=2083
+  _globals['_JOBRESULT_TYPICALITYENTRY']._serialized_end=2132
+  _globals['_JOBRESULT_LABELSENTRY']._serialized_start=2134
+  _globals['_JOBRESULT_LABELSENTRY']._serialized_end=2179
 # @@protoc_insertion_point(module_scope)

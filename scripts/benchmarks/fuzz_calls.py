@@ -180,4 +180,4 @@ def asked(seed: int) -> list[tuple[Any, dict[str, Any]]]:
 def create(number: int, picture: Any, *, labels: Any = None, **arguments: Any) -> jobs.CreateJobRequest:
     """A request that makes a job."""
     name = f"fuzz-{number}"
-    return create_request(picture, GENERATOR, arguments, request_id=name, labels=labels, weights_sha256=lambda: "")
+    return create_request(picture, GENERATOR, arguments, request_id=name, labels=labels)

@@ -96,7 +96,7 @@ async def _ways(channel: grpc.aio.Channel, seed: int) -> list[Callable[[], grpc.
     invert_stub = inversions_grpc.InversionServiceStub(channel)
     picture = encode_png(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     settings = {"solver": Adam(), "initialiser": Seeds(), "steps": 1_000_000}
-    made = create_request(picture, "faces", settings, request_id="", labels=None, weights_sha256=str)
+    made = create_request(picture, "faces", settings, request_id="", labels=None)
     job_id = (await jobs_stub.CreateJob(made)).job.job_id
     content = np.random.default_rng(seed).bytes(SIZE)
     sha256 = _hash(content)

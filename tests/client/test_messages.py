@@ -169,7 +169,7 @@ def test_half_a_pil_image_is_said_to_be_one() -> None:
 
 def request(image: Any = BYTES, **arguments: Any) -> Any:
     plain: dict[str, Any] = {"weight": None, "value_range": None, "start": None, "initialiser": None}
-    plain |= {"budget": Budget(), "shortcuts": {}, "weights_sha256": str}
+    plain |= {"budget": Budget(), "shortcuts": {}}
     settings = {name: value for name, value in arguments.items() if name not in plain}
     given = {name: value for name, value in arguments.items() if name in plain}
     return invert_request(image, "toy", **plain | given, settings=settings)[0]

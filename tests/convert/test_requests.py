@@ -55,6 +55,8 @@ def values(kind: type[Settings], **more: st.SearchStrategy[Any]) -> st.SearchStr
         meta = item.metadata
         if meta["choices"]:
             value: st.SearchStrategy[Any] = st.sampled_from(meta["choices"])
+        elif item.name == "conditions":
+            value = st.sampled_from(["", "class=blue", "class=3,pose = left"])
         elif kind_of(item) is str:
             value = st.sampled_from(["faces", "an other-one", "w+"])
         else:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from latent_inv.constraints import Box
 from latent_inv.encoders import EncoderNetwork, Shape, refine, shape_for, start_of
-from latent_inv.spaces import Box, LatentSpace, Normal, Part
+from latent_inv.spaces import LatentSpace, Normal, Part
 from tests import contracts
 from tests.encoders.helpers import SPACES, network_of, space_of
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec
+from latent_inv.constraints import Simplex
 from latent_inv.errors import ShapeError
 from latent_inv.losses import LOSSES, Candidate, Loss, Target
 from latent_inv.settings import Settings
-from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Simplex, Uniform
+from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Uniform
 
 SPACE = LatentSpace(
     {

@@ -158,7 +158,7 @@ def test_a_configuration_says_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     seen: list[Any] = []
     monkeypatch.setattr(fleet_module, "Fleet", lambda *args, **more: seen.extend((args, more)))
     open_fleet(ServerConfig(devices=("cuda:0", "cuda:1"), threads=3, lane_width=8, memory_mb=512, heartbeat_seconds=9))
-    assert seen == [(("cuda:0", "cuda:1"), 3, 8), {"memory_mb": 512, "heartbeat_seconds": 9}]
+    assert seen == [(("cuda:0", "cuda:1"), 3, 8), {"memory_mb": 512, "aliases": (), "heartbeat_seconds": 9}]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ def good_invert(image: Any, value_range: Any) -> bytes:
         budget=Budget(steps=3),
         shortcuts={},
         settings={"crop": (0, 0, 8, 8), "losses": (Pixel(),), "solver": Adam(learning_rate=0.5), "seed": 3},
-        weights_sha256=str,
     )[0]
     return request.SerializeToString()
 

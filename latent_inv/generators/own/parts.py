@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from latent_inv.constraints import Box, Constraint, Free, Simplex, Sphere
 from latent_inv.errors import AssetError
-from latent_inv.spaces import Box, Categorical, Constraint, Free, Normal, Part, Prior, Simplex, Sphere, Uniform
+from latent_inv.spaces import Categorical, Normal, Part, Prior, Uniform
 
 from .signature import Form
 from .table import Table, are_ends, is_whole, sides_as_text

@@ -1,0 +1,72 @@
+"""The sets that parts of latents must stay in."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Constraint(ABC):
+    """The set that a part must stay in. The loop applies it after each step, so no solver knows it."""
+
+    name: str
+
+    @abstractmethod
+    def __call__(self, latents: Tensor) -> Tensor:
+        """The nearest point of the set, row by row: [R, …] -> [R, …]."""
+
+
+class Free(Constraint):
+    """Everything is allowed."""
+
+    name = "free"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+class Box(Constraint):
+    """Coordinates in [low, high]."""
+
+    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
+        self.low, self.high = low, high
+        self.name = f"box [{low:g}, {high:g}]"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return latents.clamp(self.low, self.high)
+
+
+class Sphere(Constraint):
+    """Norm √d, where the draws of a normal prior of d dimensions lie."""
+
+    name = "sphere"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        flat = latents.flatten(1)
+        # Divided by the largest coordinate first, so that no square overflows or vanishes. The centre is equally far
+        # from all of the sphere and goes to the diagonal.
+        largest = flat.abs().amax(dim=1, keepdim=True)
+        flat = torch.where(largest == 0, torch.ones_like(flat), flat / largest)
+        return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
+
+
+class Simplex(Constraint):
+    """Coordinates ≥ 0 that sum to 1 along the last dimension.
+
+    Source: Held, Wolfe and Crowder (1974); in this form Duchi et al. (2008), Algorithm 1.
+    """
+
+    name = "simplex"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        # The projection is the same for x and x + c; with 0 the largest, no sum below loses its last digits.
+        latents = latents - latents.amax(dim=-1, keepdim=True)
+        ordered = latents.sort(dim=-1, descending=True).values
+        excess = ordered.cumsum(dim=-1) - 1
+        rank = torch.arange(1, latents.shape[-1] + 1, device=latents.device, dtype=latents.dtype)
+        support = (ordered * rank > excess).sum(dim=-1, keepdim=True).clamp_min(1)  # 0 for NaN
+        threshold = excess.gather(-1, support - 1) / support
+        return (latents - threshold).clamp_min(0)
