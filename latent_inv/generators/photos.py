@@ -21,6 +21,7 @@ from .photos_network import CHANNELS, PATCH, PhotoNetwork
 class Photos(Generator):
     """Space `spatial`: 16 numbers of about unit variance for each 8 × 8 patch."""
 
+    network: PhotoNetwork
     name = "photos"
     title = "Photographs and any other pictures, any size (autoencoder)"
     spaces = {"spatial": LatentSpace({"spatial": Part((CHANNELS, -PATCH, -PATCH), Normal())})}

@@ -24,7 +24,9 @@ from scripts.training.wallpapers import photographs
 
 from .eyes import eyes
 from .figures import Figure, Options, run_parts
+from .layers import layers
 from .quality_table import METRIC
+from .stylegan2 import PARTS as STYLEGAN2
 from .traces import psnr_of
 
 #: what one process does at 1024 × 1024; run by itself, so that its memory is its own
@@ -88,9 +90,9 @@ def transform_alone() -> Photos:
     """The same without what was learnt."""
     linear = Photos.load(torch.device("cpu"), torch.float32)
     with torch.no_grad():
-        for layer in (linear.network.encoder[-1], linear.network.decoder[-1]):
-            layer.weight.zero_()
-            layer.bias.zero_()
+        for part in (linear.network.encoder, linear.network.decoder):
+            for parameter in list(part.parameters())[-2:]:
+                parameter.zero_()
     return linear
 
 
@@ -131,4 +133,9 @@ def blocks(original: np.ndarray, decoded: np.ndarray) -> float:
     return ratio(decoded) / ratio(original)
 
 
-PARTS: dict[str, Callable[[Options], list[Figure]]] = {"photos": photos, "eyes": eyes}
+PARTS: dict[str, Callable[[Options], list[Figure]]] = {
+    "photos": photos,
+    "eyes": eyes,
+    "layers": layers,
+    **STYLEGAN2,
+}

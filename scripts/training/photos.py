@@ -95,7 +95,7 @@ class Trainer:
         if share > LATE and options.perceptual:
             loss = loss + options.perceptual * self._perceptual(decoded[:4], crops[:4])
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         decay = min(AVERAGE, (1 + self.step) / (10 + self.step))

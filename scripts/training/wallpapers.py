@@ -22,7 +22,7 @@ PACKAGES: dict[str, str] = {
     "lomiri-wallpapers-20.04": "CC-BY-4.0, CC-BY-SA-3.0, CC-BY-SA-4.0, CC0-1.0, by picture",
     "ukui-wallpapers": "CC-BY-SA-3.0",
 }
-#: lengths of the shorter side, pixels; by the first, held-back pictures are judged. Small ones have most to tell in a crop
+#: lengths of the shorter side, pixels; by the first, held-back pictures are judged
 SIDES = (256, 128, 192, 384)
 _KINDS = (".jpg", ".jpeg", ".png", ".webp")
 _HELD_BACK = 12  # one in so many
