@@ -301,5 +301,6 @@ class StyleGAN2(nn.Module):
     def forward(self, styles: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Tensor:
         """Styles and maps of noise, see `Synthesis.run`, to [R, 3, H, W], not clamped."""
         picture = self.synthesis.run(None, styles, noise).picture
-        assert picture is not None
+        if picture is None:
+            raise ValueError("no block made a picture")
         return picture
