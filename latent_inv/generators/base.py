@@ -124,9 +124,9 @@ class Generator(ABC):
         Raises:
             LatentsError: there is no way from their space to this one.
         """
+        if space in self.spaces and set(self.spaces[space].parts) == set(latents):
+            return dict(latents)  # spaces may share their parts, and differ in which are searched
         source = self.space_of(latents)
-        if source == space:
-            return dict(latents)
         if source not in self.routes.get(space, ()):
             ways = ", ".join(self.routes.get(space, ())) or "no other space"
             raise LatentsError(f"latents of {source} cannot become latents of {space}; {ways} can")
