@@ -17,6 +17,7 @@ _NO_MEMORY = re.compile(
 )
 #: causes of an exception, and calls on the way to it, that are told
 _MAX_CAUSES, _MAX_FRAMES = 4, 12
+_BRIEF_CHARS = 200
 
 
 def as_typed(error: Exception, where: str) -> LatentInvError:
@@ -67,6 +68,11 @@ def text_of(value: object) -> str:
         return str(value)
     except Exception:
         return f"(a {type(value).__name__} that has no text)"
+
+
+def brief(error: Exception) -> str:
+    """What somebody else's code says of its failure, on one line of a message; never raises."""
+    return f"{type(error).__name__}: {' '.join(text_of(error).split())[:_BRIEF_CHARS]}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -7,7 +7,7 @@ as in Mirza and Osindero (2014).
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latent_inv.assets import ASSETS, fetch, load_checkpoint
 from latent_inv.constraints import Simplex
@@ -15,8 +15,11 @@ from latent_inv.spaces import Categorical, LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
 from .base import Generator, LoadProgress
+from .dcgan import dcgan
 
 LATENT_DIMENSIONS = 100
+#: of the hidden stages
+CHANNELS = (1024, 512, 256, 128, 64)
 #: colours of the iris, in the order of the class vector
 CLASSES = ("amber", "blue", "brown", "gray", "grayscale", "green", "hazel", "red")
 
@@ -47,25 +50,8 @@ class Eyes(Generator):
     @classmethod
     def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Eyes:
         weights = load_checkpoint(fetch("eyes", progress=progress))
-        network = _network(LATENT_DIMENSIONS + len(CLASSES), base=64)
-        network.load_state_dict({name.removeprefix("main."): value for name, value in weights.items()})
+        network = dcgan(LATENT_DIMENSIONS + len(CLASSES), CHANNELS, weights, dropout=0.2)
         return cls(network.to(device=device, dtype=dtype))
 
     def _decode(self, latents: Latents) -> Tensor:
         return self.network(torch.cat([latents["z"], latents["class"]], dim=1)[:, :, None, None])
-
-
-def _network(inputs: int, base: int) -> nn.Sequential:
-    """[R, inputs, 1, 1] -> [R, 3, 128, 128] in [-1, 1]. The dropout keeps the numbering of the published weights."""
-    layers: list[nn.Module] = []
-    channels = inputs
-    for index, factor in enumerate((16, 8, 4, 2, 1)):
-        stride, padding = (1, 0) if index == 0 else (2, 1)
-        layers += [
-            nn.ConvTranspose2d(channels, base * factor, 4, stride, padding, bias=False),
-            nn.BatchNorm2d(base * factor),
-            nn.ReLU(),
-        ]
-        layers += [nn.Dropout(0.2)] if index == 0 else []
-        channels = base * factor
-    return nn.Sequential(*layers, nn.ConvTranspose2d(channels, 3, 4, 2, 1, bias=False), nn.Tanh())

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_inv.errors import AssetError, LatentInvError
-from latent_inv.incidents import is_out_of_memory
+from latent_inv.incidents import brief, is_out_of_memory
 from latent_inv.types import Latents
 
 from .base import Generator, LoadProgress
@@ -157,8 +157,7 @@ class _Guard:
             if is_out_of_memory(error):
                 raise
             logger.exception("%s failed at %s", self.entry, what)
-            said = " ".join(str(error).split())[:200]
-            raise AssetError(f"{self.entry} failed at {what}: {type(error).__name__}: {said}") from error
+            raise AssetError(f"{self.entry} failed at {what}: {brief(error)}") from error
 
 
 __all__ = ["FromModule", "open_python", "weights_of"]

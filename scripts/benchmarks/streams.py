@@ -47,7 +47,7 @@ async def _streams(options: Options) -> list[Figure]:
     wanted = 60 if options.quick else 2000
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="load-") as name:
-        config = ServerConfig(port=0, grace_seconds=0, max_jobs=8)
+        config = ServerConfig(port=0, grace_seconds=0, max_jobs=64)
         engine = await asyncio.to_thread(ProcessEngine, "cpu", 1, catalogue="latent_inv.generators:GENERATORS")
         async with running_server(engine, config, open_store(Path(name))) as application:
             address = f"127.0.0.1:{application.port}"
@@ -58,21 +58,18 @@ async def _streams(options: Options) -> list[Figure]:
                 await _burst(ways)
                 await _cancel(ways, chance, wanted // 4)
                 await _quiet(application)
-                before, before_names = _now(), _names()
+                before = _now()
                 await _cancel(ways, chance, wanted)
                 await _quiet(application)
-                after, after_names = _now(), _names()
-    # Pools of threads have a bound, and fill as calls coincide; any other new thread is a leak.
-    pools = {name.rpartition("_")[0] for name in before_names}
-    stray = [name for name in set(after_names) - set(before_names) if name.rpartition("_")[0] not in pools]
-    leaks = len(stray) + sum(max(0, after[index] - before[index]) for index in (0, 2))
+                after = _now()
+    leaks = sum(max(0, late - early) for early, late in zip(before[:3], after[:3], strict=True))
     detail = ", ".join(
         f"{what} {early} → {late}"
         for what, early, late in zip(("tasks", "threads", "descriptors"), before, after, strict=False)
     )
     return [
         Figure("streams_cancelled", wanted, "", f"{AT_ONCE} at once: watches, inversions, uploads, downloads"),
-        Figure("stream_leaks", leaks, "", f"{detail}; threads outside of bounded pools: {stray or 'none'}"),
+        Figure("stream_leaks", leaks, "", detail),
         Figure("stream_rss_growth", after[3] / before[3], "×", f"gateway and client, from {before[3] / 1e6:.0f} MB"),
     ]
 
@@ -159,10 +156,6 @@ def _now() -> tuple[int, int, int, int]:
     process = psutil.Process()
     gc.collect()
     return len(asyncio.all_tasks()), threading.active_count(), process.num_fds(), process.memory_info().rss
-
-
-def _names() -> list[str]:
-    return [thread.name for thread in threading.enumerate()]
 
 
 def _hash(content: bytes) -> str:

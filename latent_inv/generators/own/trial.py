@@ -15,7 +15,7 @@ from torch.func import jvp, vmap
 
 from latent_inv.errors import AssetError, LatentInvError
 from latent_inv.forward_mode import meet_the_first_warning
-from latent_inv.incidents import is_out_of_memory
+from latent_inv.incidents import brief, is_out_of_memory
 from latent_inv.types import Latents
 
 from .adapter import Own
@@ -132,12 +132,11 @@ def _attempt(generator: Own, what: str, call: Callable[[], Any], setting: str = 
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:200]
         hint = f"; set `{setting}` in {generator.beside} if it has none" if setting else ""
         hint = hint or f"; are the shapes in {generator.beside} those of the program?"
         if generator.dtype == torch.float64:
             hint = f'; set `dtypes = ["float32"]` in {generator.beside} if it cannot compute in float64'
-        raise AssetError(f"{generator.file} failed at {what}: {type(error).__name__}: {said}{hint}") from error
+        raise AssetError(f"{generator.file} failed at {what}: {brief(error)}{hint}") from error
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:
