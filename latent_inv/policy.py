@@ -135,20 +135,24 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     reason = _not_dense(spec, offers)
     if reason and offers.route:
         return _last_stages(spec, offers), (f"solver: adam in small steps, then l_bfgs, as {reason}",)
+    near = offers.encoder and isinstance(spec.initialiser, (specs.Auto, specs.Encoder))
+    if reason and near and offers.latents > MAX_DENSE_LATENTS:
+        # Adam's first steps are as long as the prior is wide, and would throw away what the encoder found.
+        return (Stage(specs.LBFGS()),), (f"solver: l_bfgs from where the encoder starts, as {reason}",)
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     exact = _exact(spec)
-    near = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
+    in_range = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
     seconds = spec.budget.seconds
     if seconds is not None and seconds < WIDE_SECONDS:
-        last = f"then adam on all terms, for pictures that are not within {near} by then"
+        last = f"then adam on all terms, for pictures that are not within {in_range} by then"
         return (exact, Stage(specs.Adam())), (_EXACT, last)
     joining = specs.Halving(count=WIDE_STARTS, rung=25)
     wide = Stage(specs.Adam(), WIDE_STEPS, joined_by=joining)
     # A picture of the generator that the first attempt missed is found from the best of many; any other is finished.
     polish = Stage(specs.LBFGS(), None if seconds is not None else POLISH_STEPS)
     last = (
-        f"then, for pictures that are not within {near} by then, adam on all terms from {joining.count} "
+        f"then, for pictures that are not within {in_range} by then, adam on all terms from {joining.count} "
         "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
     return (exact, wide, exact, polish), (_EXACT, last)

@@ -85,6 +85,17 @@ JACOBIAN = policy.MAX_JACOBIAN_BYTES
 MOST_PIXELS = JACOBIAN // 4000 - 1000
 
 
+def test_many_latents_that_an_encoder_found_are_not_thrown_away() -> None:
+    """Adam's first steps would: they are as long as the prior is wide."""
+    many = replace(DENSE, encoder=True, latents=policy.MAX_DENSE_LATENTS + 1)
+    for start in (spec.Auto(), spec.Encoder()):
+        found = picked(many, initialiser=start)
+        assert found.stages == (Stage(spec.LBFGS()),)
+        assert "l_bfgs" in said(found, "solver")
+    for other in (picked(many, initialiser=spec.Seeds()), picked(replace(many, encoder=False))):
+        assert other.stages == (Stage(spec.Adam()),)
+
+
 @pytest.mark.parametrize(
     ("changed", "settings", "reason"),
     [
