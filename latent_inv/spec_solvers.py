@@ -9,16 +9,19 @@ from .settings import Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Settings):
-    """Adam with warm-up and a cosine or constant schedule, one state a row."""
+    """Adam with warm-up, a schedule and, if wanted, noise that is annealed, one state a row."""
 
     learning_rate: float = setting(0.5, above=0, high=1e4, doc="Largest step of one latent, in latent units.")
-    schedule: str = setting("cosine", choices=("cosine", "constant"), doc="Learning rate after the warm-up.")
+    schedule: str = setting("cosine", choices=("cosine", "constant", "ramps"), doc="Learning rate after the warm-up.")
     warmup_steps: int = setting(10, low=0, high=100_000, unit="steps", doc="Linear rise of the learning rate.")
     beta1: float = setting(0.9, low=0, high=0.99999, doc="Decay of the mean of gradients.")
     beta2: float = setting(0.9, low=0, high=0.99999, doc="Decay of the mean of squared gradients.")
     epsilon: float = setting(1e-8, low=1e-30, high=1, doc="Guard of the division.")
     typical: float = setting(
         0.7, low=0, high=1, doc="Share of the budget in which latents stay as near the prior's mean as its draws are."
+    )
+    exploration: float = setting(
+        0.0, low=0, high=1e4, doc="First deviation of noise on latents; it falls to 0 in 3/4 of the budget."
     )
 
 

@@ -90,15 +90,17 @@ class Auto(_message.Message):
     def __init__(self) -> None: ...
 
 class Adam(_message.Message):
-    __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon", "typical")
+    __slots__ = ("learning_rate", "schedule", "warmup_steps", "beta1", "beta2", "epsilon", "typical", "exploration")
     class Schedule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SCHEDULE_UNSPECIFIED: _ClassVar[Adam.Schedule]
         SCHEDULE_COSINE: _ClassVar[Adam.Schedule]
         SCHEDULE_CONSTANT: _ClassVar[Adam.Schedule]
+        SCHEDULE_RAMPS: _ClassVar[Adam.Schedule]
     SCHEDULE_UNSPECIFIED: Adam.Schedule
     SCHEDULE_COSINE: Adam.Schedule
     SCHEDULE_CONSTANT: Adam.Schedule
+    SCHEDULE_RAMPS: Adam.Schedule
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +108,7 @@ class Adam(_message.Message):
     BETA2_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     TYPICAL_FIELD_NUMBER: _ClassVar[int]
+    EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     learning_rate: float
     schedule: Adam.Schedule
     warmup_steps: int
@@ -113,7 +116,8 @@ class Adam(_message.Message):
     beta2: float
     epsilon: float
     typical: float
-    def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
+    exploration: float
+    def __init__(self, learning_rate: _Optional[float] = ..., schedule: _Optional[_Union[Adam.Schedule, str]] = ..., warmup_steps: _Optional[int] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., typical: _Optional[float] = ..., exploration: _Optional[float] = ...) -> None: ...
 
 class LevenbergMarquardt(_message.Message):
     __slots__ = ("damping", "decrease", "increase", "largest_damping", "tolerance", "terms", "chords", "jacobian")

@@ -25,7 +25,7 @@ def publish(network: PhotoNetwork, looks: list[dict[str, float]], options: argpa
         name: tensor.half() if tensor.dim() > 1 else tensor.float() for name, tensor in network.state_dict().items()
     }
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, file, metadata={"name": "photos"})
-    last = max(looks, key=lambda look: look["held_back_db"])
+    last = looks[-1]
     write_bytes(folder / "photos.md", card(file, looks[0], last, options).encode())
     minutes = [look["minutes"] for look in looks]
     names = {"held_back_db": "held back", "photographs_db": "photographs"}

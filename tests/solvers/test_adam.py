@@ -102,3 +102,69 @@ def test_a_zero_gradient_does_not_move() -> None:
         torch.zeros(2),
     )
     assert torch.equal(moved["z"], latents["z"])
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"),
+    [(0.0, 0.0), (0.025, 0.5), (0.05, 1.0), (0.4, 1.0), (0.75, 1.0), (0.875, 0.5), (1.0, 0.0)],
+)
+def test_ramps_rise_and_fall(progress: float, share: float) -> None:
+    """Up over 5 % of the budget, down as a cosine over the last 25 %."""
+    settings = spec.Adam(learning_rate=0.4, schedule="ramps", warmup_steps=0, epsilon=1e-12)
+    assert step_size(settings, 2, progress) == pytest.approx(0.4 * share, rel=1e-6, abs=1e-12)
+
+
+def explored(settings: spec.Adam, rows: int, progress: float, keys: torch.Tensor, steps: int = 1) -> torch.Tensor:
+    """Where steps without a gradient lead: the noise alone."""
+    solver = SOLVERS[spec.Adam](settings)
+    latents: Latents = {"z": torch.zeros(rows, 400)}
+    state = solver.init(latents, keys)
+    for _ in range(steps):
+        latents, state = solver.step(
+            latents, lambda at: evaluation({"z": torch.zeros_like(at["z"])}), state, torch.full((rows,), progress)
+        )
+    return latents["z"]
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 0.75, 0.9])
+def test_noise_is_annealed_and_does_not_add_up(progress: float) -> None:
+    """Its deviation is that of the schedule after one step and after nine: each draw replaces the last one."""
+    settings = spec.Adam(exploration=0.5)
+    expected = 0.5 * max(0.0, 1 - progress / 0.75) ** 2
+    for steps in (1, 9):
+        found = explored(settings, 20, progress, torch.arange(20), steps)
+        assert float(found.std()) == pytest.approx(expected, rel=0.03)
+    assert explored(spec.Adam(), 2, progress, torch.arange(2)).abs().max() == 0
+
+
+def test_noise_is_the_rows_own() -> None:
+    """A row draws the same beside any neighbours, and another one at the next step."""
+    settings = spec.Adam(exploration=0.5)
+    alone, beside = explored(settings, 1, 0.1, torch.tensor([7])), explored(settings, 3, 0.1, torch.tensor([1, 7, 2]))
+    assert torch.equal(alone[0], beside[1])
+    assert not torch.equal(beside[0], beside[2])
+    assert not torch.equal(alone, explored(settings, 1, 0.1, torch.tensor([7]), steps=2))
+
+
+def test_noise_leaves_a_narrow_minimum() -> None:
+    """A ripple on a bowl holds plain descent where it starts; with noise that is annealed the middle is found."""
+
+    def height(x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x**2 + 0.5 * (1 - torch.cos(8 * x))
+
+    def end(settings: spec.Adam) -> torch.Tensor:
+        solver = SOLVERS[spec.Adam](settings)
+        latents: Latents = {"z": torch.full((16, 4), 2.3)}
+        state = solver.init(latents, torch.arange(16))
+        for step in range(400):
+            latents, state = solver.step(
+                latents,
+                lambda at: evaluation({"z": at["z"] + 4 * torch.sin(8 * at["z"])}),
+                state,
+                torch.full((16,), step / 400),
+            )
+        return height(latents["z"]).mean()
+
+    plain = spec.Adam(learning_rate=0.05, schedule="ramps", warmup_steps=0, beta2=0.999)
+    noisy = spec.Adam(learning_rate=0.05, schedule="ramps", warmup_steps=0, beta2=0.999, exploration=1.0)
+    assert end(noisy) < 0.2 * end(plain)
