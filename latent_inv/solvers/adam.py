@@ -18,7 +18,6 @@ from latent_inv.types import Latents, Tree, by_row
 
 from .base import Evaluate, Solver
 
-
 #: of the schedule `ramps`: shares of the budget in which the rate rises and falls, and in which noise goes
 _RISE, _FALL, _NOISY = 0.05, 0.25, 0.75
 
