@@ -31,6 +31,8 @@ from latent_inv.types import Latents, join_rows
 
 #: steps that are timed; the first warms up
 _STEPS = 4
+#: time after which no further step is timed
+_ENOUGH_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,9 @@ def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> floa
             stage.solver.step(latents, look, state, progress.to(first))
         synchronise()
         durations.append(time.perf_counter() - began)
-    return statistics.median(durations[1:])
+        if sum(durations) > _ENOUGH_SECONDS:  # of a large picture one step, though the first is a bit slower
+            break
+    return statistics.median(durations[1:] or durations)
 
 
 def _memory(job: Job) -> float:

@@ -21,6 +21,8 @@ MAX_JACOBIAN_BYTES = 2**30
 IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
 #: starts and steps of the search for pictures that the generator cannot make exactly, and steps that finish it
 WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
+#: steps that refine what an encoder found, of pictures up to so many pixels; of larger ones fewer, but so many at least
+REFINING_STEPS, REFINED_PIXELS, LEAST_REFINING_STEPS = 200, 512 * 512, 20
 #: with less time than this, several starts would take it from each other
 WIDE_SECONDS = 20.0
 #: how a layer is searched from what was lifted into it: near is where it should stay, so steps are small
@@ -138,7 +140,13 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     near = offers.encoder and isinstance(spec.initialiser, (specs.Auto, specs.Encoder))
     if reason and near and offers.latents > MAX_DENSE_LATENTS:
         # Adam's first steps are as long as the prior is wide, and would throw away what the encoder found.
-        return (Stage(specs.LBFGS()),), (f"solver: l_bfgs from where the encoder starts, as {reason}",)
+        steps = _refining_steps(spec, offers)
+        fewer = (
+            f", and no more than {steps} steps as the picture is large"
+            if steps is not None and steps < REFINING_STEPS
+            else ""
+        )
+        return (Stage(specs.LBFGS(), steps),), (f"solver: l_bfgs from where the encoder starts, as {reason}{fewer}",)
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     exact = _exact(spec)
@@ -156,6 +164,14 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
         "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
     return (exact, wide, exact, polish), (_EXACT, last)
+
+
+def _refining_steps(spec: specs.JobSpec, offers: Offers) -> int | None:
+    """What a minute or so allows; None: the budget decides."""
+    if spec.budget.steps is not None or spec.budget.seconds is not None:
+        return None
+    fewer = REFINING_STEPS * 3 * REFINED_PIXELS // max(1, offers.pixels)
+    return max(LEAST_REFINING_STEPS, min(REFINING_STEPS, fewer))
 
 
 def _exact(spec: specs.JobSpec) -> Stage:

@@ -90,10 +90,21 @@ def test_many_latents_that_an_encoder_found_are_not_thrown_away() -> None:
     many = replace(DENSE, encoder=True, latents=policy.MAX_DENSE_LATENTS + 1)
     for start in (spec.Auto(), spec.Encoder()):
         found = picked(many, initialiser=start)
-        assert found.stages == (Stage(spec.LBFGS()),)
+        assert found.stages == (Stage(spec.LBFGS(), policy.REFINING_STEPS),)
         assert "l_bfgs" in said(found, "solver")
     for other in (picked(many, initialiser=spec.Seeds()), picked(replace(many, encoder=False))):
         assert other.stages == (Stage(spec.Adam()),)
+
+
+@pytest.mark.parametrize(("side", "steps"), [(64, 200), (512, 200), (1024, 50), (2048, 20), (8192, 20)])
+def test_large_pictures_get_fewer_steps(side: int, steps: int) -> None:
+    """And the result says so; a budget that is given is kept."""
+    many = replace(DENSE, encoder=True, latents=policy.MAX_DENSE_LATENTS + 1, pixels=3 * side**2)
+    found = picked(many)
+    assert found.stages == (Stage(spec.LBFGS(), steps),)
+    assert (f"no more than {steps} steps" in said(found, "solver")) == (steps < 200)
+    for budget in (spec.Budget(seconds=60), spec.Budget(steps=77)):
+        assert picked(many, budget=budget).stages == (Stage(spec.LBFGS()),)
 
 
 @pytest.mark.parametrize(
