@@ -188,8 +188,8 @@ ASSETS: dict[str, Asset] = {
     "photos": Asset(
         name="photos",
         source=PackageData("latent_inv", "generators/weights/photos.safetensors"),
-        sha256="6e6923cee07bb3e0b3b28068a0a682e851a4492f895076daa100774eef27461f",
-        size=4_614_180,
+        sha256="306c3e13df24a10ec4cc46fc3652d1c4b20c9247c100e42be42daf37cd046ff9",
+        size=4_614_492,
         licence_package="part of this package, made by scripts/train_photos",
         licence_data="trained on wallpapers of six Debian packages: GPL-2+, CC-BY, CC-BY-SA and CC0, see its card",
         licence_unknown="whether the terms of pictures reach what is trained on them",

@@ -40,7 +40,7 @@ Latents = Mapping[str, np.ndarray]
 
 def invert(
     image: Any,
-    generator: str = "faces",
+    generator: str = "photos",
     *,
     space: str = "",
     crop: tuple[int, int, int, int] | None = None,
@@ -130,7 +130,7 @@ def invert(
 
 def make_spec(
     image: Any,
-    generator: str = "faces",
+    generator: str = "photos",
     *,
     weight: Any = None,
     value_range: tuple[float, float] | None = None,
@@ -154,7 +154,7 @@ def _info(generator: str) -> GeneratorInfo:
 
 def decode(
     latents: str | Path | bytes | Latents | LatentsFile | JobResult,
-    generator: str = "faces",
+    generator: str = "photos",
     *,
     device: str = "auto",
     dtype: str = "float32",
@@ -192,7 +192,7 @@ def sample(
 
 def encode(
     image: Any,
-    generator: str = "faces",
+    generator: str = "photos",
     *,
     space: str = "",
     crop: tuple[int, int, int, int] | None = None,

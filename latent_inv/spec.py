@@ -211,7 +211,7 @@ class JobSpec(Settings):
     """
 
     picture: Picture
-    generator: str = setting("faces", doc="Name of the generator.")
+    generator: str = setting("photos", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     conditions: str = setting("", doc="Fixed parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
     crop: tuple[int, int, int, int] | None = None

@@ -40,7 +40,7 @@ class DecodeSpec(Settings):
     """Latents to pictures. `latents`: name → [n, …], one row a picture."""
 
     latents: Mapping[str, np.ndarray]
-    generator: str = setting("faces", doc="Name of the generator.")
+    generator: str = setting("photos", doc="Name of the generator.")
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class EncodeSpec(Settings):
     """Picture to latents in one pass, where the generator has an encoder."""
 
     picture: Picture
-    generator: str = setting("faces", doc="Name of the generator.")
+    generator: str = setting("photos", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     crop: tuple[int, int, int, int] | None = None
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")

@@ -1,7 +1,8 @@
-"""The demo: two pictures inverted over gRPC by a server of its own.
+"""The demo: three pictures inverted over gRPC by a server of its own.
 
-inrange: a sample of the generator, given to the server only as a PNG; its latents exist.
+inrange: a sample of a generator of faces, given to the server only as a PNG; its latents exist.
 photo:   a photograph, which this generator cannot reproduce exactly.
+any:     the same photograph, in the autoencoder that takes any picture.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from latent_inv.spec import Budget
 
 #: the face in skimage.data.astronaut() (public domain, NASA): left, top, right, bottom
 PHOTO_CROP = (160, 40, 290, 170)
+#: head and shoulders of the same, at twice the pixels a side
+ANY_CROP = (96, 0, 352, 256)
 
 console = Console(highlight=False)
 
@@ -42,8 +45,9 @@ def main() -> int:
         fetch_weights()
         with server() as address, Client(address) as client:
             results = {
-                "inrange": invert(client, "inrange", sample_png(client, arguments.seed), None, arguments),
-                "photo": invert(client, "photo", photograph_png(), PHOTO_CROP, arguments),
+                "inrange": invert(client, "inrange", "faces", sample_png(client, arguments.seed), None, arguments),
+                "photo": invert(client, "photo", "faces", photograph_png(), PHOTO_CROP, arguments),
+                "any": invert(client, "any", "photos", photograph_png(), ANY_CROP, arguments),
             }
     except LatentInvError as error:
         console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
@@ -112,11 +116,14 @@ def photograph_png() -> bytes:
     return encode_png(load(astronaut()).pixels)
 
 
-def invert(client: Client, name: str, picture: bytes, crop: Any, arguments: argparse.Namespace) -> JobResult:
+def invert(
+    client: Client, name: str, generator: str, picture: bytes, crop: Any, arguments: argparse.Namespace
+) -> JobResult:
     """Invert over gRPC with a live bar, and write everything into its folder."""
     with progress_bar(quiet=False, title=name) as (on_step, _):
         result = client.invert(
             picture,
+            generator,
             crop=crop,
             budget=Budget(steps=arguments.steps),
             on_progress=on_step,
@@ -127,12 +134,12 @@ def invert(client: Client, name: str, picture: bytes, crop: Any, arguments: argp
 def show(results: dict[str, JobResult], out: Path) -> None:
     """A table, and where to look."""
     table = Table(title="Latents recovered over gRPC", title_justify="left")
-    for column in ("target", "outcome", "PSNR", "LPIPS", "steps", "seconds"):
-        table.add_column(column, justify="left" if column in ("target", "outcome") else "right")
+    for column in ("target", "generator", "outcome", "PSNR", "LPIPS", "steps", "seconds"):
+        table.add_column(column, justify="left" if column in ("target", "generator", "outcome") else "right")
     for name, result in results.items():
         lpips = "" if result.metrics.lpips is None else f"{result.metrics.lpips:.4f}"
         scores = (f"{result.metrics.psnr_db:.2f} dB", lpips, str(result.steps), f"{result.seconds:.1f}")
-        table.add_row(name, result.outcome.name, *scores)
+        table.add_row(name, result.generator, result.outcome.name, *scores)
     console.print(table)
     for name in results:
         console.print(f"look at {out / name / 'comparison.png'} or open {out / name / 'index.html'}", soft_wrap=True)

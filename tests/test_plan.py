@@ -30,14 +30,14 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 def made(**settings: Any) -> Any:
     """Of a named solver and start, if nothing else is said."""
     named: dict[str, Any] = {"losses": (Pixel(),), "solver": Adam(), "initialiser": Seeds()}
-    return plan(PICTURE, device="cpu", **{**named, **settings})
+    return plan(PICTURE, **{"generator": "faces", "device": "cpu", **named, **settings})
 
 
 def test_it_says_what_is_done() -> None:
     budget = Budget(steps=3)
     chosen: dict[str, Any] = {"losses": (Pixel(kind="l1"), LatentPrior()), "solver": Adam(learning_rate=0.1)}
     planned = made(budget=budget, initialiser=Seeds(count=3), **chosen)
-    done = latent_inv.invert(PICTURE, budget=budget, initialiser=Seeds(count=3), **chosen)
+    done = latent_inv.invert(PICTURE, "faces", budget=budget, initialiser=Seeds(count=3), **chosen)
     assert (planned.generator, planned.space, planned.dtype) == (done.generator, done.space, done.dtype)
     assert (planned.device, planned.lane_width, planned.perceptual) == (done.device, done.lane_width, done.perceptual)
     assert planned.steps == done.steps == 3
@@ -62,7 +62,7 @@ def test_every_space_on_the_way_is_said_and_timed() -> None:
     assert planned.start.startswith("Encoder(")
     assert len(planned.step_ms) == len(planned.solver.split(", then "))
     assert planned.memory_mb > made(budget=budget).memory_mb
-    done = latent_inv.invert(PICTURE, space="layer:2", losses=(Pixel(),), budget=budget)
+    done = latent_inv.invert(PICTURE, "faces", space="layer:2", losses=(Pixel(),), budget=budget)
     assert done.picked["why"] == list(planned.why)
     assert done.space == "layer:2"
 
@@ -107,9 +107,9 @@ def test_a_step_with_a_jacobian_counts_it() -> None:
 
 def test_a_plan_leaves_no_trace_in_the_result() -> None:
     chosen: dict[str, Any] = {"losses": Pixel(), "solver": Adam(), "initialiser": Seeds(), "steps": 2}
-    before = latent_inv.invert(PICTURE, **chosen)
+    before = latent_inv.invert(PICTURE, "faces", **chosen)
     made()
-    after = latent_inv.invert(PICTURE, **chosen)
+    after = latent_inv.invert(PICTURE, "faces", **chosen)
     assert np.array_equal(before.latents["z"], after.latents["z"])
 
 
@@ -168,7 +168,7 @@ def test_what_the_policy_takes_is_said_with_its_reasons() -> None:
     assert planned.why
     for reason in planned.why:
         assert reason in planned.describe()
-    done = latent_inv.invert(PICTURE, losses=(Pixel(),), steps=2)
+    done = latent_inv.invert(PICTURE, "faces", losses=(Pixel(),), steps=2)
     assert list(planned.why) == done.picked["why"]
 
 

@@ -64,8 +64,10 @@ def run(code: str, folder: Path) -> str:
 @pytest.mark.slow
 def test_the_library_block(folder: Path) -> None:
     code = next(block for block in blocks("python") if "import latent_inv\n" in block)
-    assert "(1, 100)" in run(code, folder)
-    assert (folder / "result" / "index.html").exists()
+    output = run(code, folder)
+    assert "(1, 100)" in output
+    assert "(1, 16, 17, 17)" in output
+    assert (folder / "face" / "index.html").exists()
 
 
 @pytest.mark.slow
@@ -100,6 +102,7 @@ def test_the_shell_block(folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["bash", "-euc", script], cwd=folder, check=True, env={**os.environ, "PATH": path})
     assert (folder / "again.png").exists()
+    assert (folder / "face" / "index.html").exists()
     assert {path.name for path in (folder / "result").iterdir()} >= {"latents.safetensors", "index.html", "result.json"}
 
 

@@ -35,7 +35,7 @@ def png() -> bytes:
 
 @pytest.fixture(scope="module")
 def result(png: bytes) -> JobResult:
-    return latent_inv.invert(png, steps=3, seed=7)
+    return latent_inv.invert(png, "faces", steps=3, seed=7)
 
 
 def same(first: JobResult, second: JobResult) -> bool:
@@ -67,11 +67,13 @@ def test_the_reported_numbers_are_those_of_the_picture(result: JobResult) -> Non
 
 def test_twice_is_bit_equal(png: bytes, result: JobResult) -> None:
     torch.manual_seed(99)
-    again = latent_inv.invert(png, steps=3, seed=7)
+    again = latent_inv.invert(png, "faces", steps=3, seed=7)
     assert same(again, result)
     assert np.array_equal(again.image, result.image)
     assert [step.loss for step in again.history] == [step.loss for step in result.history]
-    first, other = (latent_inv.invert(png, steps=3, seed=seed, initialiser=latent_inv.Seeds()) for seed in (7, 8))
+    first, other = (
+        latent_inv.invert(png, "faces", steps=3, seed=seed, initialiser=latent_inv.Seeds()) for seed in (7, 8)
+    )
     assert not same(first, other)
 
 
@@ -91,9 +93,9 @@ def every_form(png: bytes, folder: Path) -> Iterator[tuple[str, Any, Any]]:
 
 
 def test_every_form_of_a_picture_gives_one_result(png: bytes, tmp_path: Path) -> None:
-    expected = latent_inv.invert(png, **QUICK)
+    expected = latent_inv.invert(png, "faces", **QUICK)
     for name, image, value_range in every_form(png, tmp_path):
-        found = latent_inv.invert(image, value_range=value_range, **QUICK)
+        found = latent_inv.invert(image, "faces", value_range=value_range, **QUICK)
         assert np.allclose(found.target.pixels, expected.target.pixels, atol=1e-6), name
         # The target may differ in the last bit of float32, and so the latents in a few.
         assert np.allclose(found.latents["z"], expected.latents["z"], atol=1e-4), name
@@ -105,8 +107,8 @@ def test_a_crop_is_the_picture_that_was_cut(png: bytes) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     framed = np.zeros((80, 90, 3), np.uint8)
     framed[10:74, 20:84] = pixels
-    found = latent_inv.invert(framed, crop=(20, 10, 84, 74), **QUICK)
-    assert same(found, latent_inv.invert(png, **QUICK))
+    found = latent_inv.invert(framed, "faces", crop=(20, 10, 84, 74), **QUICK)
+    assert same(found, latent_inv.invert(png, "faces", **QUICK))
 
 
 def test_hidden_pixels_have_no_influence(png: bytes) -> None:
@@ -116,15 +118,15 @@ def test_hidden_pixels_have_no_influence(png: bytes) -> None:
     painted = pixels.copy()
     painted[:, :30] = (255, 0, 90)
     chosen: dict[str, Any] = {"weight": weight, "solver": Adam(), "initialiser": Seeds(), "steps": 2}
-    first, second = latent_inv.invert(pixels, **chosen), latent_inv.invert(painted, **chosen)
+    first, second = latent_inv.invert(pixels, "faces", **chosen), latent_inv.invert(painted, "faces", **chosen)
     assert same(first, second)
     assert first.metrics == second.metrics
-    assert not same(first, latent_inv.invert(pixels, **{**chosen, "weight": None}))
+    assert not same(first, latent_inv.invert(pixels, "faces", **{**chosen, "weight": None}))
     assert first.target.weight is not None
 
 
 def test_a_weight_that_hides_nothing_is_none(png: bytes, result: JobResult) -> None:
-    found = latent_inv.invert(png, weight=np.full((64, 64), 255, np.uint8), steps=3, seed=7)
+    found = latent_inv.invert(png, "faces", weight=np.full((64, 64), 255, np.uint8), steps=3, seed=7)
     np.testing.assert_allclose(found.latents["z"], result.latents["z"], atol=1e-6)
 
 
@@ -136,7 +138,7 @@ def test_saved_and_reloaded_latents_are_the_picture(result: JobResult, tmp_path:
     assert set(saved.files) == set(FILES)
     assert all((tmp_path / "out" / name).stat().st_size > 0 for name in saved.files.values())
     written = np.asarray(Image.open(tmp_path / "out" / saved.files["reconstruction"])).astype(int)
-    decoded = latent_inv.decode(tmp_path / "out" / saved.files["latents"])
+    decoded = latent_inv.decode(tmp_path / "out" / saved.files["latents"], "faces")
     assert decoded.images.shape == (1, 3, 64, 64)
     assert np.abs(to_uint8(decoded.images[0]).astype(int) - written).max() <= 1
     told = json.loads((tmp_path / "out" / "result.json").read_text())
@@ -150,17 +152,17 @@ def test_a_start_goes_on_where_the_other_ended(png: bytes, result: JobResult, tm
     saved = result.save(tmp_path / "out")
     file = tmp_path / "out" / saved.files["latents"]
     for start in (result, result.latents, file, str(file), file.read_bytes()):
-        found = latent_inv.invert(png, start=start, steps=0)
+        found = latent_inv.invert(png, "faces", start=start, steps=0)
         assert found.history[0].loss == pytest.approx(result.loss, rel=1e-5)
         assert np.array_equal(found.latents["z"], result.latents["z"])
-    further = latent_inv.invert(png, start=file, steps=3)
+    further = latent_inv.invert(png, "faces", start=file, steps=3)
     assert further.loss <= result.loss
 
 
 def test_a_decoded_result_is_its_picture(result: JobResult) -> None:
     """1e-6: at width 1 both are one call."""
-    np.testing.assert_allclose(latent_inv.decode(result).images[0], result.image, atol=1e-6)
-    np.testing.assert_allclose(latent_inv.decode(result.latents).images[0], result.image, atol=1e-6)
+    np.testing.assert_allclose(latent_inv.decode(result, "faces").images[0], result.image, atol=1e-6)
+    np.testing.assert_allclose(latent_inv.decode(result.latents, "faces").images[0], result.image, atol=1e-6)
 
 
 def test_latents_of_something_else_are_refused(png: bytes, tmp_path: Path) -> None:
@@ -171,25 +173,28 @@ def test_latents_of_something_else_are_refused(png: bytes, tmp_path: Path) -> No
         return path
 
     with pytest.raises(LatentsError, match='latents of "eyes", asked for was "faces"'):
-        latent_inv.invert(png, start=file(generator="eyes"), **QUICK)
+        latent_inv.invert(png, "faces", start=file(generator="eyes"), **QUICK)
     with pytest.raises(LatentsError, match="other weights"):
-        latent_inv.invert(png, start=file(weights_sha256="f" * 64), **QUICK)
+        latent_inv.invert(png, "faces", start=file(weights_sha256="f" * 64), **QUICK)
     with pytest.raises(LatentsError, match="other weights"):
-        latent_inv.decode(file(weights_sha256="f" * 64))
+        latent_inv.decode(file(weights_sha256="f" * 64), "faces")
     with pytest.raises(LatentsError, match=r"\[1, 99\]") as caught:
-        latent_inv.invert(png, start={"z": np.zeros((1, 99), np.float32)}, **QUICK)
+        latent_inv.invert(png, "faces", start={"z": np.zeros((1, 99), np.float32)}, **QUICK)
     assert caught.value.field == "initialiser.latents.z"
     with pytest.raises(LatentsError, match="no space of faces has the parts"):
-        latent_inv.decode({"w": np.zeros((1, 100), np.float32)})
+        latent_inv.decode({"w": np.zeros((1, 100), np.float32)}, "faces")
     with pytest.raises(LatentsError, match="finite"):
-        latent_inv.decode({"z": np.full((1, 100), np.nan, np.float32)})
+        latent_inv.decode({"z": np.full((1, 100), np.nan, np.float32)}, "faces")
 
 
 def test_a_result_of_another_generator_is_refused(png: bytes, result: JobResult) -> None:
     import dataclasses
 
     other = dataclasses.replace(result, generator="eyes")
-    for call in (lambda: latent_inv.invert(png, start=other, **QUICK), lambda: latent_inv.decode(other)):
+    for call in (
+        lambda: latent_inv.invert(png, "faces", start=other, **QUICK),
+        lambda: latent_inv.decode(other, "faces"),
+    ):
         with pytest.raises(InputError, match='"eyes"'):
             call()
 
@@ -197,7 +202,7 @@ def test_a_result_of_another_generator_is_refused(png: bytes, result: JobResult)
 def test_start_and_initialiser_exclude_each_other(png: bytes, result: JobResult) -> None:
     for initialiser in (Seeds(), PriorMean(), Given(latents=result.latents)):
         with pytest.raises(SpecError, match="exclude each other") as caught:
-            latent_inv.invert(png, start=result, initialiser=initialiser)
+            latent_inv.invert(png, "faces", start=result, initialiser=initialiser)
         assert caught.value.field == "start"
 
 
@@ -239,7 +244,7 @@ def test_bad_input_is_refused_by_name(
     png: bytes, arguments: dict[str, Any], error: type[LatentInvError], field: str, said: str
 ) -> None:
     with pytest.raises(error) as caught:
-        latent_inv.invert(png, **arguments)
+        latent_inv.invert(png, **{"generator": "faces", **arguments})
     assert caught.value.field == field
     assert said in caught.value.message
 
@@ -251,16 +256,16 @@ def test_what_can_be_checked_without_weights_is_checked_before_they_are_fetched(
     monkeypatch.setenv("LATENT_INV_CACHE", str(tmp_path))
     for arguments, field in (({"space": "w"}, "space"), ({"crop": (0, 0, 99, 9)}, "crop"), ({"seed": -1}, "seed")):
         with pytest.raises(InputError) as caught:
-            latent_inv.invert(png, **arguments)
+            latent_inv.invert(png, **{"generator": "faces", **arguments})
         assert caught.value.field == field
     with pytest.raises(latent_inv.errors.AssetError, match="pip download"):
-        latent_inv.invert(png)
+        latent_inv.invert(png, "faces")
 
 
 @pytest.mark.parametrize("image", [None, 5, b"", b"not a picture", "no such file.png", object()])
 def test_what_is_no_picture_is_refused(image: Any) -> None:
     with pytest.raises(InputError) as caught:
-        latent_inv.invert(image)
+        latent_inv.invert(image, "faces")
     assert caught.value.field == "image"
 
 
@@ -274,7 +279,7 @@ def test_a_learning_rate_is_a_positive_number(rate: Any) -> None:
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_flat_pictures_end_with_finite_latents(level: int) -> None:
     losses = [Pixel(), latent_inv.Perceptual(), LatentPrior(), TotalVariation()]
-    found = latent_inv.invert(np.full((64, 64, 3), level, np.uint8), steps=3, losses=losses)
+    found = latent_inv.invert(np.full((64, 64, 3), level, np.uint8), "faces", steps=3, losses=losses)
     assert found.outcome is Outcome.step_limit
     assert np.isfinite(found.latents["z"]).all()
     assert found.loss < found.history[0].loss
@@ -282,7 +287,7 @@ def test_flat_pictures_end_with_finite_latents(level: int) -> None:
 
 
 def test_short_budgets_override_the_long_one(png: bytes) -> None:
-    found = latent_inv.invert(png, budget=Budget(steps=50, patience=7), losses=Pixel(), steps=1)
+    found = latent_inv.invert(png, "faces", budget=Budget(steps=50, patience=7), losses=Pixel(), steps=1)
     assert found.steps == 1
     assert found.settings["budget"]["patience"] == 7
 
@@ -306,7 +311,7 @@ def test_progress_and_previews_are_told(png: bytes) -> None:
 def test_a_stop_returns_the_best_so_far(png: bytes) -> None:
     seen: list[Progress] = []
     chosen: dict[str, Any] = {**QUICK, "steps": 10_000}
-    found = latent_inv.invert(png, **chosen, on_progress=seen.append, stop=lambda: len(seen) >= 4)
+    found = latent_inv.invert(png, "faces", **chosen, on_progress=seen.append, stop=lambda: len(seen) >= 4)
     assert found.outcome is Outcome.cancelled
     assert found.steps == 3
     assert found.loss == min(event.latest.loss for event in seen)
@@ -320,7 +325,7 @@ def test_samples_belong_to_their_seeds() -> None:
     assert many.seeds == (0, 1, 2)
     assert many.images.shape == (3, 3, 64, 64)
     assert np.array_equal(many.latents["z"][2:], one.latents["z"])
-    np.testing.assert_allclose(latent_inv.decode(many.latents).images, many.images, atol=1e-6)
+    np.testing.assert_allclose(latent_inv.decode(many.latents, "faces").images, many.images, atol=1e-6)
     np.testing.assert_allclose(many.images[2], one.images[0], atol=1e-5)
 
 
@@ -351,7 +356,7 @@ def test_generators_are_listed() -> None:
 def test_no_encoder_is_said(png: bytes) -> None:
     if not any(info.has_encoder for info in latent_inv.list_generators() if info.name == "faces"):
         with pytest.raises(LatentInvError, match="no encoder"):
-            latent_inv.encode(png)
+            latent_inv.encode(png, "faces")
 
 
 def test_latents_say_whose_they_are(result: JobResult, tmp_path: Path) -> None:
@@ -367,7 +372,11 @@ def test_the_engine_behind_is_the_one_of_all_else(monkeypatch: pytest.MonkeyPatc
         raise LatentInvError("asked for the loop")
 
     monkeypatch.setattr(Engine, "submit", refuse)
-    for call in (lambda: latent_inv.invert(png), lambda: latent_inv.sample(1), lambda: latent_inv.decode({"z": 1})):
+    for call in (
+        lambda: latent_inv.invert(png, "faces"),
+        lambda: latent_inv.sample(1),
+        lambda: latent_inv.decode({"z": 1}, "faces"),
+    ):
         with pytest.raises(LatentInvError, match="asked for the loop"):
             call()
 
@@ -375,6 +384,6 @@ def test_the_engine_behind_is_the_one_of_all_else(monkeypatch: pytest.MonkeyPatc
 def test_pictures_of_any_shape_are_taken() -> None:
     for height, width in ((64, 64), (31, 90), (200, 65), (1, 1)):
         pixels = make_picture(height, width).pixels
-        found = latent_inv.invert(pixels, value_range=(-1, 1), losses=Pixel(), initialiser=Seeds(), steps=0)
+        found = latent_inv.invert(pixels, "faces", value_range=(-1, 1), losses=Pixel(), initialiser=Seeds(), steps=0)
         assert found.image.shape == (3, 64, 64)
         assert bool(found.warnings) == ((height, width) != (64, 64))

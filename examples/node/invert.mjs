@@ -1,6 +1,6 @@
 // Invert a picture on a server: upload it, make a job of it, watch that, and fetch what it made.
 //
-//   node invert.mjs photo.png --out result [--generator faces] [--steps 100] [--seed 0]
+//   node invert.mjs photo.png --out result [--generator photos] [--steps 100] [--seed 0]
 
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
@@ -13,7 +13,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     out: { type: "string", default: "result" },
-    generator: { type: "string", default: "faces" },
+    generator: { type: "string", default: "photos" },
     steps: { type: "string", default: "100" },
     seed: { type: "string", default: "0" },
     "request-id": { type: "string", default: randomUUID() },

@@ -44,7 +44,7 @@ class Question:
 
 
 def ask(
-    generator: str = "faces",
+    generator: str = "photos",
     *,
     weight: Any = None,
     start: Any = None,

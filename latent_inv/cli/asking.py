@@ -30,7 +30,7 @@ _LOCAL = ("device", "threads", "encoder")
 class Asked:
     """What the options say, one a field."""
 
-    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "faces"
+    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "photos"
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = ""
     crop: Annotated[
         str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")

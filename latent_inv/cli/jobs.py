@@ -41,7 +41,7 @@ def create(
         str, typer.Option(help="Chosen by you to make retries safe: the same id and picture give the same job.")
     ] = "",
     label: Labels = None,
-    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "faces",
+    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "photos",
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
     crop: Annotated[
         str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")

@@ -38,7 +38,7 @@ def decode(
 
         check_folder(out.parent if out.suffix else out)
         file = load_latents(latents, scaled=scaled)
-        name = generator or file.generator or "faces"
+        name = generator or file.generator or "photos"
         if server:
             with server.client() as client:
                 decoded = client.decode(file, generator=name)

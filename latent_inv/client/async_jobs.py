@@ -28,7 +28,7 @@ class AsyncJobs:
     async def create(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         request_id: str = "",
         labels: Mapping[str, str] | None = None,

@@ -91,7 +91,7 @@ class AsyncClient:
     async def invert(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_preview: Callable[[Preview], None] | None = None,
@@ -115,7 +115,7 @@ class AsyncClient:
     async def invert_stream(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         weight: Any = None,
         value_range: tuple[float, float] | None = None,
@@ -208,7 +208,7 @@ class AsyncClient:
         with self._errors():
             return convert.sampled_from(await self._generators.Sample(request, timeout=self.timeout))
 
-    async def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
+    async def decode(self, latents: Any, generator: str = "photos", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents."""
         given, _ = given_latents(latents, generator, await self._info(latents, generator))
         request = decode_request(given, generator, dtype)
@@ -219,7 +219,7 @@ class AsyncClient:
     async def encode(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         space: str = "",
         crop: tuple[int, int, int, int] | None = None,

@@ -102,7 +102,7 @@ class Client:
     def invert(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_preview: Callable[[Preview], None] | None = None,
@@ -128,7 +128,7 @@ class Client:
     def invert_stream(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         weight: Any = None,
         value_range: tuple[float, float] | None = None,
@@ -226,7 +226,7 @@ class Client:
         with self._errors():
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 
-    def decode(self, latents: Any, generator: str = "faces", *, dtype: str = "float32") -> Decoded:
+    def decode(self, latents: Any, generator: str = "photos", *, dtype: str = "float32") -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
         given, _ = given_latents(latents, generator, lambda: self.generator(generator))
         request = decode_request(given, generator, dtype)
@@ -237,7 +237,7 @@ class Client:
     def encode(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         space: str = "",
         crop: tuple[int, int, int, int] | None = None,

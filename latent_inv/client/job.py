@@ -62,7 +62,7 @@ class Job:
     @property
     def generator(self) -> str:
         """The generator that was asked for."""
-        return str(self.settings.get("generator", "faces"))
+        return str(self.settings.get("generator", "photos"))
 
     @property
     def seconds(self) -> float | None:

@@ -27,7 +27,7 @@ class Jobs:
     def create(
         self,
         image: Any,
-        generator: str = "faces",
+        generator: str = "photos",
         *,
         request_id: str = "",
         labels: Mapping[str, str] | None = None,

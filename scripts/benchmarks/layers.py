@@ -37,7 +37,9 @@ def layers(options: Options) -> list[Figure]:
     lines: dict[str, str] = {}
     for space in ("z", *Faces.stages):
         settings: dict[str, Any] = {"budget": Budget(steps=4)} if options.quick else {}
-        result: JobResult = run_one(engine, JobSpec(picture=picture, space=space, seed=options.seed, **settings))
+        result: JobResult = run_one(
+            engine, JobSpec(picture=picture, generator="faces", space=space, seed=options.seed, **settings)
+        )
         found[space] = result
         lines[space] = f"{space} {_quality(result)}, {_prior(engine, result)}"
         print(f"    {lines[space]}, {result.steps} steps, {result.seconds:.1f} s", flush=True)

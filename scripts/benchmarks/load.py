@@ -195,7 +195,7 @@ def watch50(options: Options) -> list[Figure]:
     seconds, watchers = (3.0, 50) if options.quick else (20.0, 50)
     (file,) = pictures(1, options.seed)
     with serving("--threads", "1") as server, server.client() as client:
-        arguments: dict[str, Any] = {"solver": Adam(), "initialiser": Seeds(), "steps": 1_000_000}
+        arguments: dict[str, Any] = {"generator": "faces", "solver": Adam(), "initialiser": Seeds(), "steps": 1_000_000}
         job_id = client.jobs.create(file, **arguments).job_id
         seen = Counter[int]()
 
@@ -239,8 +239,8 @@ def batching(options: Options) -> list[Figure]:
     chance = random.Random(options.seed)
     with serving("--max-jobs", "64") as server, server.client() as client:
         alone: list[float] = []
-        client.jobs.wait(client.jobs.create(files[0], solver=Adam(), steps=2).job_id)
-        client.jobs.wait(client.jobs.create(files[0], solver=Adam(), steps=2, priority="bulk").job_id)
+        client.jobs.wait(client.jobs.create(files[0], "faces", solver=Adam(), steps=2).job_id)
+        client.jobs.wait(client.jobs.create(files[0], "faces", solver=Adam(), steps=2, priority="bulk").job_id)
         began = time.perf_counter()
         for number, file in enumerate(files):
             alone.append(done(client, client.jobs.create(file, **job(number, steps, "interactive")).job_id))
@@ -267,7 +267,8 @@ def batching(options: Options) -> list[Figure]:
 
 def job(number: int, steps: int, priority: str) -> dict[str, Any]:
     """Arguments of one of the jobs."""
-    return {"solver": Adam(), "initialiser": Seeds(), "steps": steps, "seed": number, "priority": priority}
+    settings: dict[str, Any] = {"solver": Adam(), "initialiser": Seeds(), "steps": steps}
+    return {"generator": "faces", **settings, "seed": number, "priority": priority}
 
 
 def done(client: Client, job_id: str) -> float:

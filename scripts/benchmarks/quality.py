@@ -157,7 +157,7 @@ def encoder(engine: Engine, options: Options) -> list[Figure]:
     for picture in targets(engine, count, options.seed + 50):
         began = time.perf_counter()
         try:
-            image = run_one(engine, EncodeSpec(picture=picture)).image
+            image = run_one(engine, EncodeSpec(picture=picture, generator="faces")).image
         except (UnsupportedError, AssetError) as error:
             print(f"    left out: {error}", flush=True)
             return []
@@ -189,7 +189,9 @@ def batch(engine: Engine, options: Options) -> list[Figure]:
     # In groups by turns, so that all meet the same machine.
     for group in range(groups):
         members = range(group * 2 * width, (group + 1) * 2 * width)
-        specs = {f"{i}": JobSpec(picture=pictures[i], seed=options.seed + i, **settings) for i in members}
+        specs = {
+            f"{i}": JobSpec(picture=pictures[i], generator="faces", seed=options.seed + i, **settings) for i in members
+        }
         began = time.perf_counter()
         results = run_all(engine, {name: replace(spec, priority="bulk") for name, spec in specs.items()})
         middle = time.perf_counter()
@@ -217,7 +219,7 @@ def deadline(engine: Engine, options: Options) -> list[Figure]:
     allowed, kept, worst = seconds + 0.1, 0, 0.0
     hard = list(out_of_range_pictures(options.seed, faces=max(1, count // 2), eyes=0).values())[: count // 2]
     for index, picture in enumerate([*targets(engine, count - len(hard), options.seed + 70), *hard]):
-        spec = JobSpec(picture=picture, seed=options.seed + index, budget=Budget(seconds=seconds))
+        spec = JobSpec(picture=picture, generator="faces", seed=options.seed + index, budget=Budget(seconds=seconds))
         result = run_all(engine, {"job": spec})["job"]
         kept += result.seconds <= allowed
         worst = max(worst, result.seconds)

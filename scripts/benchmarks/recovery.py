@@ -26,7 +26,9 @@ WIDTH = 4
 def undisturbed(engine: Engine, pictures: list[Picture], settings: dict[str, Any]) -> list[JobResult]:
     """The same jobs in this process, with nobody near."""
     specs = {
-        f"{index}": JobSpec(picture=picture, seed=index, priority="bulk", lane_width=WIDTH, **settings)
+        f"{index}": JobSpec(
+            picture=picture, generator="faces", seed=index, priority="bulk", lane_width=WIDTH, **settings
+        )
         for index, picture in enumerate(pictures)
     }
     results = run_all(engine, specs)
@@ -37,6 +39,7 @@ def create_one(client: Client, picture: Picture, index: int, request_id: str, se
     """Queue the job that `undisturbed` did as number `index`; its id."""
     return client.jobs.create(
         picture.pixels,
+        "faces",
         value_range=(-1, 1),
         seed=index,
         priority="bulk",

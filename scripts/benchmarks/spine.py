@@ -46,7 +46,7 @@ def targets(engine: Engine, count: int, seed: int) -> list[Picture]:
 
 def plain_job(**settings: Any) -> JobSpec:
     """A job of the default Adam from one draw: what the spine is measured with, whatever the policy would pick."""
-    return JobSpec(solver=Adam(), initialiser=Seeds(), **settings)
+    return JobSpec(generator="faces", solver=Adam(), initialiser=Seeds(), **settings)
 
 
 def run_all(engine: Engine, specs: dict[str, JobSpec]) -> dict[str, JobResult]:
@@ -211,6 +211,7 @@ def grpc_overhead(engine: Engine, options: Options) -> list[Figure]:
             seen: list[Any] = []
             return client.invert(
                 png,
+                "faces",
                 solver=Adam(),
                 initialiser=Seeds(),
                 budget=budget,

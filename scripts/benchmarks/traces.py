@@ -111,7 +111,7 @@ def run_traced(engine: Engine, pictures: Sequence[Picture], seed: int, **setting
 
     try:
         for index, picture in enumerate(pictures):
-            engine.submit(f"{index}", JobSpec(picture=picture, seed=seed + index, **settings))
+            engine.submit(f"{index}", JobSpec(picture=picture, generator="faces", seed=seed + index, **settings))
         while not engine.idle:
             for event in engine.poll():
                 if isinstance(event, Progress):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from latent_inv.files import sha256_of, write_bytes
@@ -24,9 +26,10 @@ def publish(network: PhotoNetwork, looks: list[dict[str, float]], options: argpa
     kept = {
         name: tensor.half() if tensor.dim() > 1 else tensor.float() for name, tensor in network.state_dict().items()
     }
-    save_file({name: tensor.contiguous() for name, tensor in kept.items()}, file, metadata={"name": "photos"})
-    last = looks[-1]
-    write_bytes(folder / "photos.md", card(file, looks[0], last, options).encode())
+    last, made = looks[-1], [*history(options.start), command(looks[-1], options)]
+    metadata = {"name": "photos", "made": json.dumps(made)}
+    save_file({name: tensor.contiguous() for name, tensor in kept.items()}, file, metadata=metadata)
+    write_bytes(folder / "photos.md", card(file, looks[0], last, made).encode())
     minutes = [look["minutes"] for look in looks]
     names = {"held_back_db": "held back", "photographs_db": "photographs"}
     series = {title: (minutes, [look[name] for look in looks]) for name, title in names.items()}
@@ -40,10 +43,32 @@ def publish(network: PhotoNetwork, looks: list[dict[str, float]], options: argpa
     print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, SHA-256 {sha256_of(file)}", flush=True)
 
 
-def card(file: Path, first: dict[str, float], last: dict[str, float], options: argparse.Namespace) -> str:
-    """The card as Markdown."""
+def history(start: Path | None) -> list[str]:
+    """What made the weights that a training goes on from, as they say themselves."""
+    if start is None:
+        return []
+    with safe_open(start, framework="pt") as file:
+        made: list[str] = json.loads((file.metadata() or {}).get("made", "[]"))
+    return made
+
+
+def command(last: dict[str, float], options: argparse.Namespace) -> str:
+    """What was run, and what it came to."""
+    start = " --start FILE" if options.start else ""
+    settings = f"--rate {options.rate:g} --blocks {options.blocks:g} --perceptual {options.perceptual:g}"
+    run = f"scripts/train_photos --minutes {options.minutes:g} --precision {options.precision} {settings}{start}"
+    return f"{run}  # {last['step']:.0f} steps of {options.batch} crops in {last['minutes']:.0f} minutes"
+
+
+def card(file: Path, first: dict[str, float], last: dict[str, float], made: list[str]) -> str:
+    """The card as Markdown.
+
+    Args:
+        first, last: looks at the transform alone and at what is shipped.
+        made: what was run, one after the other.
+    """
+    commands = "\n".join(f"    {line}" for line in made)
     sources = "\n".join(f"| `{name}` | {licence} |" for name, licence in PACKAGES.items())
-    command = f"scripts/train_photos --minutes {options.minutes:g} --precision {options.precision}"
     held = f"{first['held_back_db']:.2f} dB | {last['held_back_db']:.2f} dB"
     photos = f"{first['photographs_db']:.2f} dB | {last['photographs_db']:.2f} dB"
     return f"""# `photos`
@@ -57,9 +82,10 @@ leaves.
 
 Made by
 
-    {command}
+{commands}
 
-in {last["minutes"]:.0f} minutes, {last["step"]:.0f} steps of {options.batch} crops of 64 × 64.
+each from what the one before left, of 64 × 64 pixels a crop. `--blocks` weighs steps between pixels that are larger
+across the borders of patches than elsewhere; on the pictures held back they are {last["blocks"]:.3f} of the original's.
 
 | PSNR, encoded and decoded | transform alone | trained |
 |---|---|---|

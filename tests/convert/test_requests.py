@@ -337,7 +337,7 @@ def test_decode_and_encode_requests() -> None:
     assert caught.value.field == "latents.parts.z.data"
     encode = generator_service_pb2.EncodeRequest(image=IMAGE, space="w", crop=convert.crop_to((1, 2, 7, 8)))
     taken = convert.encode_spec(encode)
-    assert (taken.generator, taken.space, taken.crop, taken.picture.height) == ("faces", "w", (1, 2, 7, 8), 8)
+    assert (taken.generator, taken.space, taken.crop, taken.picture.height) == ("photos", "w", (1, 2, 7, 8), 8)
     with pytest.raises(SpecError) as caught_picture:
         convert.encode_spec(generator_service_pb2.EncodeRequest())
     assert caught_picture.value.field == "image"

@@ -60,7 +60,7 @@ def test_it_is_taken_where_it_is_quick_and_allowed() -> None:
     assert catalogue.rounded("smooth", "float32") is None, "it does not say that it may be"
     assert Placement("cuda", None, 4).rounded is None
     picture = Picture(loaded("faces")({"z": torch.zeros(1, 100) + 0.1})[0].numpy())
-    asked = JobSpec(picture=picture, solver=spec.LevenbergMarquardt())
+    asked = JobSpec(picture=picture, generator="faces", solver=spec.LevenbergMarquardt())
     assert build_job(asked, catalogue).objective.rounded is not None
     exact = replace(asked, solver=spec.LevenbergMarquardt(jacobian="full"))
     assert build_job(exact, catalogue).objective.rounded is None
@@ -73,5 +73,5 @@ def test_latents_are_found_exactly_with_its_jacobians(seed: int) -> None:
     picture = Picture(
         loaded("faces")({"z": torch.randn(1, 100, generator=torch.Generator().manual_seed(seed))})[0].numpy()
     )
-    result: Any = run(engine, JobSpec(picture=picture, budget=Budget(steps=40)))
+    result: Any = run(engine, JobSpec(picture=picture, generator="faces", budget=Budget(steps=40)))
     assert result.metrics.psnr_db > 100

@@ -154,18 +154,18 @@ def test_the_layers_of_faces_are_those_of_its_network() -> None:
 def test_a_layer_that_was_found_decodes_again(tmp_path: Path) -> None:
     """Through a folder of results, with the shipped encoder on the way."""
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    result = latent_inv.invert(picture, space="layer:2", steps=6, losses=(latent_inv.Pixel(),))
+    result = latent_inv.invert(picture, "faces", space="layer:2", steps=6, losses=(latent_inv.Pixel(),))
     assert result.picked["start"]["type"] == "Encoder"
     saved = result.save(tmp_path)
-    again = latent_inv.decode(tmp_path / saved.files["latents"])
+    again = latent_inv.decode(tmp_path / saved.files["latents"], "faces")
     np.testing.assert_allclose(again.images[0], result.image, atol=1e-5)
-    further = latent_inv.invert(picture, space="layer:3", start=result, steps=0, losses=(latent_inv.Pixel(),))
+    further = latent_inv.invert(picture, "faces", space="layer:3", start=result, steps=0, losses=(latent_inv.Pixel(),))
     assert further.loss == pytest.approx(result.loss, rel=1e-4), "lifted from there"
 
 
 def test_a_picture_that_the_generator_made_is_found_on_the_way() -> None:
     picture = latent_inv.sample(11).images[0].transpose(1, 2, 0)
-    result = latent_inv.invert(picture, space="layer:3", value_range=(-1, 1))
+    result = latent_inv.invert(picture, "faces", space="layer:3", value_range=(-1, 1))
     assert set(result.latents) == {"layer:3"}
     assert result.metrics.psnr_db > 100
     assert result.steps <= 40, "no step was made in a layer"
@@ -181,7 +181,7 @@ def test_an_encoder_of_z_finds_layers_too() -> None:
         assert set(found.latents) == {space}
         np.testing.assert_allclose(found.image, encoded["z"].image, atol=1e-5)
     start = {"initialiser": latent_inv.Encoder(passes=3), "solver": latent_inv.Adam(), "steps": 0}
-    inverted = latent_inv.invert(picture, space="layer:3", value_range=(-1, 1), **start)
+    inverted = latent_inv.invert(picture, "faces", space="layer:3", value_range=(-1, 1), **start)
     np.testing.assert_allclose(inverted.image, encoded["z"].image, atol=1e-5)
 
 
@@ -192,5 +192,5 @@ def test_saved_latents_decode_again(tmp_path: Path, stage: str) -> None:
     path = tmp_path / "layer.safetensors"
     save_latents(path, drawn.latents, generator="faces", space=stage, weights_sha256=drawn.weights_sha256)
     assert set(load_latents(path).latents) == {stage}
-    again = latent_inv.decode(path)
+    again = latent_inv.decode(path, "faces")
     assert (again.images == drawn.images).all()

@@ -83,7 +83,7 @@ async def both_streams(opened: Any, metadata: Metadata = ()) -> None:
             return
         except grpc.aio.AioRpcError as error:
             # A refusal that overtakes the request makes this client's own sending fail, and it reports that instead.
-            if "execute_batch" not in (error.details() or "") or not attempts_left:
+            if "execute_batch" not in str(error.debug_error_string()) or not attempts_left:
                 raise
 
 
