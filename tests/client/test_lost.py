@@ -10,6 +10,7 @@ from latent_inv.client import AsyncClient, Client
 from latent_inv.client.job import Job
 from latent_inv.errors import UnavailableError
 from latent_inv.result import Progress
+from latent_inv_server.config import ServerConfig
 from latent_inv_server.testing import running_server
 from tests.server.fake import PNG, FakeEngine
 from tests.server.lines import BadLine, serving
@@ -17,7 +18,8 @@ from tests.server.lines import BadLine, serving
 
 def test_a_server_that_stops_is_said_to_have_stopped() -> None:
     async def scenario() -> None:
-        async with running_server(FakeEngine()) as application:
+        # With a grace time, so that a busy machine has the time to send what it says.
+        async with running_server(FakeEngine(), ServerConfig(port=0, grace_seconds=5)) as application:
             where = f"127.0.0.1:{application.port}"
             client, blocking = AsyncClient(where), Client(where)
             stream, iterator = client.invert_stream(PNG, "forever"), blocking.invert_stream(PNG, "forever")

@@ -175,7 +175,8 @@ def test_a_picture_that_the_generator_made_is_found_on_the_way() -> None:
 def test_an_encoder_of_z_finds_layers_too() -> None:
     picture = latent_inv.sample(5).images[0].transpose(1, 2, 0)
     encoded = {
-        space: latent_inv.encode(picture, space=space, value_range=(-1, 1)) for space in ("z", "layer:1", "layer:3")
+        space: latent_inv.encode(picture, "faces", space=space, value_range=(-1, 1))
+        for space in ("z", "layer:1", "layer:3")
     }
     for space, found in encoded.items():
         assert set(found.latents) == {space}
