@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from latent_inv.generators.stylegan2.network import Architecture, StyleGAN2
+from latent_inv.generators.stylegan2.architecture import Architecture
+from latent_inv.generators.stylegan2.network import StyleGAN2
 
 from .figures import Figure
 

@@ -10,25 +10,35 @@ import torch
 from torch import Tensor
 
 from latent_inv.constraints import Simplex
+from latent_inv.errors import InternalError
 from latent_inv.files import sha256_of
 from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.generators.staged import PICTURE, Staged, layer_routes
+from latent_inv.measured import LayerSpace, Measured
 from latent_inv.spaces import Categorical, LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
+from .architecture import Architecture
 from .file import read_header, read_network
-from .network import Architecture, StyleGAN2
+from .network import State, StyleGAN2
 from .prior import Spread, Styles
 
 _NOISE, _STYLE = "noise.", "s."
+#: of a layer: the picture that the blocks before it made, and the vectors w of the blocks after it
+_SKIP, _LATER = "skip", "later"
 
 
-class StyleGAN2Generator(Generator):
-    """Spaces `z` (with `class` where there are classes), `w`, `w+`, `w+noise`, `s`. Subclasses: `open_model`.
+class StyleGAN2Generator(Staged):
+    """Spaces `z` (with `class` where there are classes), `w`, `w+`, `w+noise`, `s` and `layer:k`.
 
-    Where a space has no maps of noise, those of the checkpoint are taken, as the public tools do.
+    Subclasses are made by `open_model`. Where a space has no maps of noise, those of the checkpoint are taken, as the
+    public tools do. `layer:k` is what block k hands to the next: its activations and the picture so far, with the
+    vectors w of the blocks that follow.
     """
 
     default_space = "w+"
+    #: a draw goes through a large network; with one statistic a channel, these are enough
+    measured_draws = 32
     path: ClassVar[Path]
     architecture: ClassVar[Architecture]
     network: StyleGAN2
@@ -58,14 +68,33 @@ class StyleGAN2Generator(Generator):
         """Latents of `w` as latents of `w+`: [R, w] -> [R, rows, w]."""
         return w[:, None].expand(-1, self.architecture.rows, -1)
 
+    def _enter(self, latents: Latents, space: str) -> Latents:
+        return {"w+": self._extended(latents)}
+
+    def _segment(self, index: int, latents: Latents) -> dict[str, Tensor]:
+        shape, stages = self.architecture, self.stages
+        ws = latents[_LATER] if index else latents["w+"]
+        state = State(latents[stages[index - 1]], latents[_SKIP]) if index else None
+        synthesis = self.network.synthesis
+        x, picture = synthesis.run(state, synthesis.styles(ws, index), {}, index, index + 1)
+        if picture is None:
+            raise InternalError("a block made no picture")
+        if index == len(stages):
+            return {PICTURE: picture.clamp(-1, 1)}
+        left = ws[:, shape.first_row(index + 1) - shape.first_row(index) :]
+        return {stages[index]: x, _SKIP: picture, _LATER: left}
+
+    def _extended(self, latents: Latents) -> Tensor:
+        if "z" in latents:
+            return self.map(latents["z"], latents.get("class"))
+        return latents["w+"] if "w+" in latents else self.broadcast(latents["w"])
+
     def _decode(self, latents: Latents) -> Tensor:
+        if _LATER in latents:
+            return super()._decode(latents)
         styles = {name.removeprefix(_STYLE): x for name, x in latents.items() if name.startswith(_STYLE)}
         if not styles:
-            if "z" in latents:
-                ws = self.map(latents["z"], latents.get("class"))
-            else:
-                ws = latents["w+"] if "w+" in latents else self.broadcast(latents["w"])
-            styles = self.network.synthesis.styles(ws)
+            styles = self.network.synthesis.styles(self._extended(latents))
         noise = {name.removeprefix(_NOISE): x for name, x in latents.items() if name.startswith(_NOISE)}
         picture: Tensor = self.network(styles, noise)
         return picture.clamp(-1, 1)
@@ -88,7 +117,23 @@ def spaces_of(shape: Architecture, known: Mapping[str, Tensor]) -> dict[str, Lat
         "w+": LatentSpace({"w+": extended}),
         "w+noise": LatentSpace({"w+": extended, **maps}),
         "s": LatentSpace(styles),
+        **{stage: _layer(shape, block, stage, prior) for block, stage in enumerate(stages_of(shape), 1)},
     }
+
+
+def stages_of(shape: Architecture) -> tuple[str, ...]:
+    """Names of the layers: one after each block but the last."""
+    return tuple(f"layer:{index}" for index in range(1, len(shape.blocks)))
+
+
+def _layer(shape: Architecture, block: int, stage: str, prior: Styles) -> LayerSpace:
+    height, width = shape.sides(f"{shape.blocks[block - 1]}.conv1")
+    parts = {
+        stage: Part((shape.channels[block - 1], height, width), Measured("channel")),
+        _SKIP: Part((3, height, width), Measured("channel")),
+        _LATER: Part((shape.rows - shape.first_row(block), shape.w), prior),
+    }
+    return LayerSpace(parts)
 
 
 def open_model(reference: str, name: str) -> type[Generator]:
@@ -111,6 +156,8 @@ def open_model(reference: str, name: str) -> type[Generator]:
             "name": name,
             "title": f"StyleGAN2, {height} × {width}" + (f", {shape.classes} classes" if shape.classes else ""),
             "spaces": spaces_of(shape, known),
+            "stages": stages_of(shape),
+            "routes": layer_routes(("w+",), stages_of(shape)),
             "size": shape.size,
             "path": path,
             "architecture": shape,

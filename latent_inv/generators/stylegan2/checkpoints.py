@@ -14,7 +14,8 @@ from latent_inv.assets import load_checkpoint
 from latent_inv.errors import AssetError, InputError
 from latent_inv.files import read_bytes
 
-from .network import Architecture, StyleGAN2
+from .architecture import Architecture
+from .network import StyleGAN2
 from .pickles import MAX_BYTES, PERSISTENT, Record, as_number, as_tensor, read_pickle
 
 Weights = dict[str, Tensor]

@@ -17,8 +17,9 @@ from latent_inv.errors import AssetError, InputError
 from latent_inv.files import sha256_of, write_bytes
 from latent_inv.seeding import stream
 
+from .architecture import Architecture
 from .checkpoints import check, read_checkpoint
-from .network import Architecture, StyleGAN2
+from .network import StyleGAN2
 from .prior import statistics
 
 FORMAT = "latent-inv stylegan2 1"

@@ -10,86 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
+from .architecture import Architecture
+
 #: keeps the root of a sum of squares away from 0
 _TINY = 1e-8
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Shapes of a generator.
-
-    Attributes:
-        z, classes, w: dimensions; 0 classes: none to choose from.
-        embedded: dimensions of an embedded class.
-        hidden: dimensions of the hidden layers of the mapping.
-        depth: layers of the mapping.
-        base: height and width of the constant that the synthesis begins with.
-        channels: of each block, the first one has the constant.
-        taps: side of the filter that doubles resolutions.
-        rate: learning rate of the mapping against that of the rest, a factor of its weights.
-        clamp: activations are kept in [-clamp, clamp]; None: not.
-    """
-
-    z: int
-    classes: int
-    w: int
-    embedded: int
-    hidden: int
-    depth: int
-    base: tuple[int, int]
-    channels: tuple[int, ...]
-    taps: int = 4
-    rate: float = 0.01
-    clamp: float | None = None
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Their names, after the height of a square picture."""
-        return tuple(f"b{4 << index}" for index in range(len(self.channels)))
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Convolutions in order, as b4.conv1."""
-        return tuple(f"{block}.{conv}" for block in self.blocks for conv in ("conv0", "conv1"))[1:]
-
-    @property
-    def styled(self) -> tuple[str, ...]:
-        """All layers that take a style, in order, those to colours among them."""
-        kinds = ("conv0", "conv1", "torgb")
-        return tuple(f"{block}.{kind}" for block in self.blocks for kind in kinds)[1:]
-
-    @property
-    def rows(self) -> int:
-        """How many vectors w the synthesis takes: one a convolution, and one for the last colours."""
-        return len(self.layers) + 1
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of pictures."""
-        height, width = self.base
-        return height << len(self.channels) - 1, width << len(self.channels) - 1
-
-    def sides(self, layer: str) -> tuple[int, int]:
-        """Height and width of what a layer makes."""
-        index = self.blocks.index(layer.partition(".")[0])
-        return self.base[0] << index, self.base[1] << index
-
-    def row_of(self, layer: str) -> int:
-        """Which of the vectors w a layer takes; colours take that of the next block's first convolution."""
-        block, _, kind = layer.partition(".")
-        return 2 * self.blocks.index(block) + {"conv0": -1, "conv1": 0, "torgb": 1}[kind]
-
-    def style_size(self, layer: str) -> int:
-        """Dimensions of a layer's style: the channels that go into it."""
-        block, _, kind = layer.partition(".")
-        return self.channels[self.blocks.index(block) - (kind == "conv0")]
+#: activations of one row, in bytes, from which on a CPU does rows one by one: those of several leave its caches, and
+#: are so large that the allocator returns them to the system, which clears every page again
+_ROW_BYTES = 6 * 2**20
 
 
 class Dense(nn.Module):
@@ -262,11 +195,15 @@ class Synthesis(nn.Module):
         for name in shape.blocks:
             self.add_module(name, Block(shape, name))
 
-    def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """[R, rows, w] -> layer -> [R, channels into it]."""
-        return {
-            layer: self.get_submodule(f"{layer}.affine")(ws[:, self.shape.row_of(layer)]) for layer in self.shape.styled
-        }
+    def styles(self, ws: Tensor, first: int = 0) -> dict[str, Tensor]:
+        """Styles of block number `first` and later ones: layer -> [R, channels into it].
+
+        Args:
+            ws: [R, rows, w], from row `Architecture.first_row(first)` on.
+        """
+        shape, offset = self.shape, self.shape.first_row(first)
+        layers = [layer for layer in shape.styled if layer.partition(".")[0] in shape.blocks[first:]]
+        return {layer: self.get_submodule(f"{layer}.affine")(ws[:, shape.row_of(layer) - offset]) for layer in layers}
 
     def run(
         self,
@@ -283,11 +220,34 @@ class Synthesis(nn.Module):
             styles: layer -> [R, channels into it], at least those of the blocks that are run.
             noise: convolution -> [R, H, W]; those that are missing have the map of the checkpoint.
         """
-        for name in self.shape.blocks[first:last]:
+        names = self.shape.blocks[first:last]
+        for index, name in enumerate(names):
+            if state is not None and state.x.shape[0] > 1 and self._large(name, state.x):
+                return self._row_by_row(state, styles, noise, names[index:])
             state = self.get_submodule(name)(state, styles, noise)
         if state is None:
             raise ValueError("no blocks to run")
         return state
+
+    def _large(self, name: str, x: Tensor) -> bool:
+        height, width = self.shape.sides(f"{name}.conv1")
+        channels = self.shape.channels[self.shape.blocks.index(name)]
+        return x.device.type == "cpu" and channels * height * width * x.element_size() > _ROW_BYTES
+
+    def _row_by_row(
+        self, state: State, styles: Mapping[str, Tensor], noise: Mapping[str, Tensor], names: tuple[str, ...]
+    ) -> State:
+        rows = []
+        for row in range(state.x.shape[0]):
+            here = slice(row, row + 1)
+            own = State(state.x[here], None if state.picture is None else state.picture[here])
+            own_styles = {layer: style[here] for layer, style in styles.items()}
+            own_noise = {layer: noise_map[here] for layer, noise_map in noise.items()}
+            for name in names:
+                own = self.get_submodule(name)(own, own_styles, own_noise)
+            rows.append(own)
+        pictures = [own.picture for own in rows if own.picture is not None]
+        return State(torch.cat([own.x for own in rows]), torch.cat(pictures) if pictures else None)
 
 
 class StyleGAN2(nn.Module):

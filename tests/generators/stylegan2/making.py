@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latent_inv.generators.stylegan2.network import Architecture, StyleGAN2
+from latent_inv.generators.stylegan2.architecture import Architecture
+from latent_inv.generators.stylegan2.network import StyleGAN2
 
 SMALL = Architecture(z=8, classes=0, w=6, embedded=0, hidden=7, depth=3, base=(4, 4), channels=(6, 5, 4))
 CLASSES = Architecture(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+import latent_inv
 from latent_inv.generators import open_table
 from latent_inv.generators.stylegan2 import convert
+from latent_inv.generators.stylegan2.architecture import Architecture
 from tests import contracts
 from tests.generators import test_contract as contract
+from tests.generators import test_staged as staged
 from tests.generators.stylegan2.making import CLASSES, SMALL, network, pickled, write
 
 
@@ -29,5 +37,46 @@ def _laws(kind: type) -> type:
     return type(kind.__name__, (), {name: value for name, value in vars(kind).items() if name.startswith("test_")})
 
 
-TestEverySpace = pytest.mark.parametrize("space", ["z", "w", "w+", "w+noise", "s"])(_laws(contract.TestEverySpace))
+SPACES = ["z", "w", "w+", "w+noise", "s", "layer:1"]
+TestEverySpace = pytest.mark.parametrize("space", SPACES)(_laws(contract.TestEverySpace))
 TestEveryGenerator = _laws(contract.TestEveryGenerator)
+TestEveryRoute = pytest.mark.parametrize(("source", "space"), [("w+", "layer:1")])(_laws(staged.TestEveryRoute))
+TestEveryStagedGenerator = _laws(staged.TestEveryStagedGenerator)
+
+
+def opened(folder: Path, shape: Architecture = SMALL) -> str:
+    convert(write(folder / "a.pkl", pickled(network(shape))), folder / "a.safetensors")
+    return f"stylegan2:{folder / 'a.safetensors'}"
+
+
+def test_layers_follow_each_other(tmp_path: Path) -> None:
+    """Of three blocks there are two layers; each makes the same picture as what it was lifted from."""
+    generator = open_table().find(opened(tmp_path)).load(torch.device("cpu"), torch.float64)
+    assert generator.stages == ("layer:1", "layer:2")
+    extended = generator.sample((1, 2), "w+", (16, 16))
+    extended["w+"] = extended["w+"] + 0.3 * torch.randn_like(extended["w+"])
+    first = generator.lift(extended, "layer:1")
+    second = generator.lift(first, "layer:2")
+    assert [tuple(first[part].shape[1:]) for part in ("layer:1", "skip", "later")] == [(6, 4, 4), (3, 4, 4), (5, 6)]
+    assert [tuple(second[part].shape[1:]) for part in ("layer:2", "skip", "later")] == [(5, 8, 8), (3, 8, 8), (3, 6)]
+    for lifted in (first, second, generator.lift(extended, "layer:2")):
+        torch.testing.assert_close(generator(lifted), generator(extended), atol=1e-9, rtol=0)
+
+
+@pytest.mark.slow
+def test_latents_of_a_layer_are_found_and_decode_again_after_a_restart(tmp_path: Path) -> None:
+    name = opened(tmp_path, replace(SMALL, channels=(6, 5, 4, 4)))
+    # No picture of this network: a layer comes nearer to it than the vectors w do.
+    coarse = torch.from_numpy(np.random.default_rng(0).uniform(-0.8, 0.8, (1, 3, 4, 4)).astype(np.float32))
+    picture = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic")[0].clamp(-1, 1).numpy()
+    settings = {"losses": (latent_inv.Pixel(),), "value_range": (-1, 1), "steps": 120}
+    extended = latent_inv.invert(picture, name, **settings)
+    wide = latent_inv.Lifted(radius=100)
+    result = latent_inv.invert(picture, name, space="layer:2", initialiser=wide, **settings)
+    assert result.metrics.psnr_db > extended.metrics.psnr_db + 1
+    saved = result.save(tmp_path / "out")
+    code = "import sys, numpy, latent_inv\nnumpy.save(sys.argv[3], latent_inv.decode(sys.argv[1], sys.argv[2]).images)"
+    arguments = [str(tmp_path / "out" / saved.files["latents"]), name, str(tmp_path / "again.npy")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    again = np.load(tmp_path / "again.npy")
+    np.testing.assert_allclose(again[0], result.image, atol=1e-5)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from latent_inv.generators.stylegan2.network import Architecture, State, binomial, doubled, smooth
+from latent_inv.generators.stylegan2 import network as network_module
+from latent_inv.generators.stylegan2.architecture import Architecture
+from latent_inv.generators.stylegan2.network import State, binomial, doubled, smooth
 from tests.generators.stylegan2 import reference
 from tests.generators.stylegan2.making import CLASSES, SMALL, network
 
@@ -92,3 +94,30 @@ def test_blocks_can_be_cut() -> None:
     assert isinstance(half, State)
     again = made.run(half, styles, {}, 2)
     assert torch.equal(again.picture, whole.picture)
+
+
+def test_rows_one_by_one_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a CPU does large maps; gradients too."""
+    made, random = network(SMALL), torch.Generator().manual_seed(5)
+    ws = torch.randn(3, SMALL.rows, SMALL.w, generator=random)
+    noise = {"b8.conv0": torch.randn(3, 8, 8, generator=random)}
+    calls: list[int] = []
+    block = made.synthesis.b16.forward
+
+    def counted(state: State, *rest: object) -> State:
+        calls.append(len(state.x))
+        return block(state, *rest)
+
+    monkeypatch.setattr(made.synthesis.b16, "forward", counted)
+
+    def look() -> tuple[torch.Tensor, torch.Tensor]:
+        at = ws.clone().requires_grad_()
+        picture = made(made.synthesis.styles(at), noise)
+        return picture.detach(), torch.autograd.grad(picture.square().sum(), at)[0]
+
+    together = look()
+    monkeypatch.setattr(network_module, "_ROW_BYTES", 4 * 4 * 8 * 8)
+    apart = look()
+    assert calls == [3, 1, 1, 1]
+    for one, other in zip(together, apart, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
