@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .spec import LatentPrior as LatentPrior
     from .spec import LevenbergMarquardt as LevenbergMarquardt
     from .spec import Lifted as Lifted
+    from .spec import NoiseCorrelation as NoiseCorrelation
     from .spec import Perceptual as Perceptual
     from .spec import Pixel as Pixel
     from .spec import PriorMean as PriorMean
@@ -49,6 +50,7 @@ _SETTINGS = (
     *("Adam", "Auto", "BestOf", "Budget", "CMAES", "Encoder", "GaussNewton", "Given", "Halving", "HybridCMA", "LBFGS"),
     *(
         "LatentPrior",
+        "NoiseCorrelation",
         "LevenbergMarquardt",
         "Lifted",
         "Perceptual",

@@ -172,6 +172,8 @@ def build_job(
         watch_perceptual=spec.budget.target_lpips is not None,
         tangent_chunk=catalogue.placement.tangent_chunk,
     )
+    for loss in objective.losses.values():
+        loss.check(objective.space)
     if min(size) < metric.minimum_side:
         found = f"{size[1]} × {size[0]}"
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"

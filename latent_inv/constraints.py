@@ -8,6 +8,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
+#: differences of so many spacings of floating-point numbers are none
+_SPACINGS = 4
+
 
 class Constraint(ABC):
     """The set that a part must stay in. The loop applies it after each step, so no solver knows it."""
@@ -51,6 +55,25 @@ class Sphere(Constraint):
         largest = flat.abs().amax(dim=1, keepdim=True)
         flat = torch.where(largest == 0, torch.ones_like(flat), flat / largest)
         return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
+
+
+class Standardised(Constraint):
+    """Mean 0 and mean square 1, as maps of noise have them."""
+
+    name = "standardised"
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        flat = latents.flatten(1)
+        # As for the sphere: no square overflows. All of the set is equally far from a flat map, which goes to a fixed
+        # pattern that looks like noise, multiples of the golden ratio.
+        largest = flat.abs().amax(dim=1, keepdim=True)
+        flat = torch.where(largest == 0, torch.zeros_like(flat), flat / largest)
+        centred = flat - flat.mean(dim=1, keepdim=True)
+        steps = torch.arange(flat.shape[1], device=flat.device, dtype=torch.float64)
+        pattern = ((steps * _GOLDEN) % 1).to(flat)
+        is_flat = centred.abs().amax(dim=1, keepdim=True) <= _SPACINGS * torch.finfo(flat.dtype).eps
+        centred = torch.where(is_flat, pattern - pattern.mean(), centred)
+        return (centred / centred.square().mean(dim=1, keepdim=True).sqrt()).reshape(latents.shape)
 
 
 class Simplex(Constraint):

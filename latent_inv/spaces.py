@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .constraints import Constraint, Free
+from .constraints import Constraint, Free, Standardised
 from .errors import LatentsError, ShapeError, unknown_name
 from .types import Latents, by_row, pulled
 
@@ -103,6 +103,15 @@ class Normal(Prior):
         # ‖z‖² is χ² with d degrees of freedom; its distribution function is the regularised Γ(d/2, ‖z‖²/2).
         flat = latents.flatten(1).double()
         return torch.special.gammainc(torch.full_like(flat[:, 0], flat.shape[1] / 2), flat.square().sum(dim=1) / 2)
+
+
+class NoiseMap(Normal):
+    """A map of noise that a generator adds to its activations, [H, W]: what is in it should not be a picture."""
+
+    name = "noise_map"
+
+    def sample(self, shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+        return Standardised()(super().sample(shape, stream)[None])[0]
 
 
 class Uniform(Prior):

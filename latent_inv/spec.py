@@ -73,6 +73,13 @@ class TotalVariation(Settings):
     weight: float = setting(1e-2, low=0, high=1e6, doc="Factor of this term in the sum.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseCorrelation(Settings):
+    """Squared autocorrelation of maps of noise at several scales, so that no picture hides in them."""
+
+    weight: float = setting(1e5, low=0, high=1e6, doc="Factor of this term in the sum.")
+
+
 #: what is perceived leads; the pixels keep colours right, and more of them costs perceptual distance
 DEFAULT_LOSSES: tuple[Settings, ...] = (Pixel(weight=0.25), Perceptual())
 
@@ -267,6 +274,7 @@ LOSSES: dict[str, type[Settings]] = {
     "perceptual": Perceptual,
     "latent_prior": LatentPrior,
     "total_variation": TotalVariation,
+    "noise_correlation": NoiseCorrelation,
 }
 OBSERVATIONS: dict[str, type[Settings]] = {"identity": Identity}
 SOLVERS: dict[str, type[Settings]] = {

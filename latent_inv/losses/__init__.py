@@ -9,6 +9,7 @@ from latent_inv.settings import Settings
 
 from .base import Candidate, Loss, Target
 from .latent_prior import LatentPrior
+from .noise_correlation import NoiseCorrelation
 from .perceptual import Perceptual
 from .pixel import Pixel
 from .total_variation import TotalVariation
@@ -18,6 +19,7 @@ LOSSES: dict[type[Settings], type[Loss[Any]]] = {
     spec.Perceptual: Perceptual,
     spec.LatentPrior: LatentPrior,
     spec.TotalVariation: TotalVariation,
+    spec.NoiseCorrelation: NoiseCorrelation,
 }
 
 __all__ = ["LOSSES", "Candidate", "Loss", "Target"]

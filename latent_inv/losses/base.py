@@ -91,6 +91,13 @@ class Loss(ABC, Generic[S]):
     def __init__(self, settings: S) -> None:
         self.settings = settings
 
+    def check(self, space: LatentSpace) -> None:
+        """Refuse a space in which the term has no meaning, before anything is computed.
+
+        Raises:
+            UnsupportedError: what it needs.
+        """
+
     @abstractmethod
     def value(self, candidate: Candidate, target: Target, space: LatentSpace, rows: Mapping[str, Tensor]) -> Tensor:
         """The unweighted term, [R]."""

@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Loss(_message.Message):
-    __slots__ = ("pixel", "perceptual", "latent_prior", "total_variation")
+    __slots__ = ("pixel", "perceptual", "latent_prior", "total_variation", "noise_correlation")
     PIXEL_FIELD_NUMBER: _ClassVar[int]
     PERCEPTUAL_FIELD_NUMBER: _ClassVar[int]
     LATENT_PRIOR_FIELD_NUMBER: _ClassVar[int]
     TOTAL_VARIATION_FIELD_NUMBER: _ClassVar[int]
+    NOISE_CORRELATION_FIELD_NUMBER: _ClassVar[int]
     pixel: Pixel
     perceptual: Perceptual
     latent_prior: LatentPrior
     total_variation: TotalVariation
-    def __init__(self, pixel: _Optional[_Union[Pixel, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., latent_prior: _Optional[_Union[LatentPrior, _Mapping]] = ..., total_variation: _Optional[_Union[TotalVariation, _Mapping]] = ...) -> None: ...
+    noise_correlation: NoiseCorrelation
+    def __init__(self, pixel: _Optional[_Union[Pixel, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., latent_prior: _Optional[_Union[LatentPrior, _Mapping]] = ..., total_variation: _Optional[_Union[TotalVariation, _Mapping]] = ..., noise_correlation: _Optional[_Union[NoiseCorrelation, _Mapping]] = ...) -> None: ...
 
 class Pixel(_message.Message):
     __slots__ = ("weight", "kind", "delta")
@@ -52,6 +54,12 @@ class LatentPrior(_message.Message):
     def __init__(self, weight: _Optional[float] = ...) -> None: ...
 
 class TotalVariation(_message.Message):
+    __slots__ = ("weight",)
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    def __init__(self, weight: _Optional[float] = ...) -> None: ...
+
+class NoiseCorrelation(_message.Message):
     __slots__ = ("weight",)
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     weight: float

@@ -18,14 +18,16 @@ from latent_inv.objective import Constants, Objective
 from latent_inv.observations import OBSERVATIONS
 from latent_inv.perceptual import load_metric
 from latent_inv.settings import Settings
+from latent_inv.spaces import LatentSpace, NoiseMap, Normal, Part
 from latent_inv.types import join_rows
 from tests import contracts
 from tests.conftest import make_picture
 from tests.contracts import loaded
 
 #: terms about the result alone; every other term is about what was seen, and must not look at hidden pixels
-PRIORS = (spec.LatentPrior, spec.TotalVariation)
+PRIORS = (spec.LatentPrior, spec.TotalVariation, spec.NoiseCorrelation)
 SIDE, ROWS = 32, 3
+SPACE = LatentSpace({"z": Part((12,), Normal()), "map": Part((12, 12), NoiseMap())})
 DOUBLE = torch.float64
 
 
@@ -68,7 +70,9 @@ class Case:
     def candidate(self, images: Tensor, latents: Tensor, constants: Constants | None = None) -> Candidate:
         held = constants or self.constants
         observed = self.objective.observation(images, held.observation)
-        return Candidate({"z": latents}, images, observed, held.target, self.objective.metric)
+        # A map in which neighbours have to do with each other, for the term that is about such maps.
+        parts = {"z": latents, "map": latents[:, :, None] * latents[:, None, :]}
+        return Candidate(parts, images, observed, held.target, self.objective.metric)
 
     def residual(self, images: Tensor, latents: Tensor) -> list[Tensor] | None:
         candidate = self.candidate(images, latents)
@@ -82,7 +86,7 @@ def case(settings: Settings, pictures: list[Picture], dtype: torch.dtype = DOUBL
     generator = loaded("smooth", dtype)
     objective = Objective(
         generator=generator,
-        space=generator.spaces["z"],
+        space=SPACE if isinstance(settings, spec.NoiseCorrelation) else generator.spaces["z"],
         observation=OBSERVATIONS[spec.Identity](spec.Identity()),
         losses={"x": LOSSES[type(settings)](settings)},
         metric=load_metric("stlpips-alex", dtype=dtype),

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.constraints import Simplex
-from latent_inv.errors import ShapeError
+from latent_inv.errors import ShapeError, UnsupportedError
 from latent_inv.losses import LOSSES, Candidate, Loss, Target
 from latent_inv.settings import Settings
-from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Uniform
+from latent_inv.spaces import Categorical, LatentSpace, NoiseMap, Normal, Part, Uniform
 
 SPACE = LatentSpace(
     {
@@ -148,3 +148,41 @@ def test_squared_error_and_psnr_are_on_the_right_scale() -> None:
     assert metrics(4 * 10**-2.5, None).psnr_db == pytest.approx(25)
     assert metrics(0.0, None).psnr_db == 200
     assert math.isfinite(metrics(1e-300, None).psnr_db)
+
+
+def maps(*each: Tensor) -> tuple[dict[str, Tensor], LatentSpace]:
+    """Latents and space of some maps of noise, one row."""
+    latents = {f"map{index}": tensor[None] for index, tensor in enumerate(each)}
+    return latents, LatentSpace({name: Part(tuple(x.shape[1:]), NoiseMap()) for name, x in latents.items()})
+
+
+def test_noise_correlation_by_hand() -> None:
+    """Stripes of ±1: each neighbour across is the opposite, each along is the same; halved, they vanish."""
+    images = picture(0.0)
+    stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(16, 16)
+    latents, space = maps(stripes)
+    assert value(spec.NoiseCorrelation(weight=1), images, images, latents=latents, space=space).item() == 2.0
+    # Squares of 2 × 2: at full size neighbours agree as often as not, at half size they are a chessboard of ±2.
+    squares = stripes.repeat_interleave(2, 0).repeat_interleave(2, 1)[:32, :32]
+    squares = squares * squares.T
+    latents, space = maps(squares[:16, :16])
+    assert value(spec.NoiseCorrelation(weight=1), images, images, latents=latents, space=space).item() == 2 * 4.0**2
+    small, space = maps(stripes[:4, :4])
+    assert value(spec.NoiseCorrelation(weight=1), images, images, latents=small, space=space).item() == 0
+
+
+def test_noise_correlation_of_noise_is_next_to_nothing() -> None:
+    noise = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.avg_pool2d(noise[None], 5, stride=1, padding=2)[0]
+    images, found = picture(0.0), []
+    for each in (noise, smooth / smooth.std()):
+        latents, space = maps(each)
+        found.append(value(spec.NoiseCorrelation(weight=1), images, images, latents=latents, space=space).item())
+    assert found[0] < 0.1 < 1 < found[1]
+
+
+def test_noise_correlation_needs_maps() -> None:
+    with pytest.raises(UnsupportedError, match=r"w\+noise of StyleGAN2") as caught:
+        LOSSES[spec.NoiseCorrelation](spec.NoiseCorrelation()).check(SPACE)
+    assert caught.value.field == "losses"
+    LOSSES[spec.NoiseCorrelation](spec.NoiseCorrelation()).check(maps(torch.zeros(8, 8))[1])

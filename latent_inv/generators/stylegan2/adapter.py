@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latent_inv.constraints import Simplex
+from latent_inv.constraints import Simplex, Standardised
 from latent_inv.errors import InternalError
 from latent_inv.files import sha256_of
 from latent_inv.generators.base import Generator, LoadProgress
 from latent_inv.generators.staged import PICTURE, Staged, layer_routes
 from latent_inv.measured import LayerSpace, Measured
-from latent_inv.spaces import Categorical, LatentSpace, Normal, Part
+from latent_inv.spaces import Categorical, LatentSpace, NoiseMap, Normal, Part
 from latent_inv.types import Latents
 
 from .architecture import Architecture
@@ -107,7 +107,7 @@ def spaces_of(shape: Architecture, known: Mapping[str, Tensor]) -> dict[str, Lat
     if shape.classes:
         z["class"] = Part((shape.classes,), Categorical(), Simplex())
     extended = Part((shape.rows, shape.w), prior)
-    maps = {f"{_NOISE}{layer}": Part(shape.sides(layer), Normal()) for layer in shape.layers}
+    maps = {f"{_NOISE}{layer}": Part(shape.sides(layer), NoiseMap(), Standardised()) for layer in shape.layers}
     styles = {
         f"{_STYLE}{layer}": Part((shape.style_size(layer),), Spread(*known[f"s.{layer}"])) for layer in shape.styled
     }

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import latent_inv
+from latent_inv.errors import UnsupportedError
 from latent_inv.generators import open_table
 from latent_inv.generators.stylegan2 import convert
 from latent_inv.generators.stylegan2.architecture import Architecture
@@ -80,3 +81,28 @@ def test_latents_of_a_layer_are_found_and_decode_again_after_a_restart(tmp_path:
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     again = np.load(tmp_path / "again.npy")
     np.testing.assert_allclose(again[0], result.image, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_maps_of_noise_stay_noise(tmp_path: Path) -> None:
+    """With the term, maps have next to no correlation with themselves, and they are standardised either way."""
+    name = opened(tmp_path, replace(SMALL, channels=(6, 5, 4, 4)))
+    picture = np.random.default_rng(0).uniform(-0.8, 0.8, (3, 4, 4)).repeat(8, 1).repeat(8, 2).astype(np.float32)
+    pixel, term = latent_inv.Pixel(), latent_inv.NoiseCorrelation(weight=100)
+    found = {}
+    for losses in ((pixel,), (pixel, term)):
+        result = latent_inv.invert(
+            picture, name, space="w+noise", losses=losses, value_range=(-1, 1), steps=80, solver=latent_inv.Adam()
+        )
+        maps = {part: torch.from_numpy(x[0]) for part, x in result.latents.items() if part.startswith("noise.")}
+        assert len(maps) == 7
+        for each in maps.values():
+            assert float(each.mean()) == pytest.approx(0, abs=1e-5)
+            assert float(each.square().mean()) == pytest.approx(1, abs=1e-4)
+        finest = maps["noise.b32.conv1"]
+        found[len(losses)] = abs(float((finest * finest.roll(1, 0)).mean())) + abs(
+            float((finest * finest.roll(1, 1)).mean())
+        )
+    assert found[2] < 0.3 * found[1]
+    with pytest.raises(UnsupportedError, match="noise_correlation needs"):
+        latent_inv.invert(picture, name, losses=(pixel, term), value_range=(-1, 1), steps=1)
