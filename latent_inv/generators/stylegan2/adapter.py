@@ -12,6 +12,7 @@ from torch import Tensor
 from latent_inv.constraints import Simplex
 from latent_inv.files import sha256_of
 from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.generators.half import HALVES
 from latent_inv.spaces import Categorical, LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
@@ -29,6 +30,7 @@ class StyleGAN2Generator(Generator):
     """
 
     default_space = "w+"
+    halves = tuple(HALVES)
     path: ClassVar[Path]
     architecture: ClassVar[Architecture]
     network: StyleGAN2
