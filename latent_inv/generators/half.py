@@ -26,6 +26,7 @@ class GradientScale:
 
     def __init__(self) -> None:
         self._scale: Tensor | None = None
+        self._left = False
 
     def enter(self, given: Tensor) -> Tensor:
         """What goes into the network, [R, …]."""
@@ -38,6 +39,9 @@ class GradientScale:
     def leave(self, made: Tensor) -> Tensor:
         """What comes out of it, [R, …]; one tensor."""
         if made.requires_grad:
+            if self._left:
+                raise InternalError("gradients of several tensors cannot have one scale")
+            self._left = True
             made.register_hook(self._fit)
         return made
 
