@@ -19,7 +19,7 @@ Precision = Annotated[str, typer.Option(help=PRECISION_HELP)]
 GeneratorName = Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")]
 
 
-def tell(warnings: Sequence[str]) -> None:
+def _tell(warnings: Sequence[str]) -> None:
     """What was done otherwise than asked, on the error stream."""
     for warning in warnings:
         errors.print(f"warning: {warning}", markup=False)
@@ -55,7 +55,7 @@ def decode(
             from latent_inv.solve import decode as decode_here
 
             decoded = decode_here(file, name, device=device, precision=precision)
-        tell(decoded.warnings)
+        _tell(decoded.warnings)
         if len(decoded.images) == 1:
             paths = [out if out.suffix else out / "decoded.png"]
         else:
@@ -104,7 +104,7 @@ def sample(
             from latent_inv.solve import sample as sample_here
 
             drawn = sample_here(chosen, device=device, **wanted)
-        tell(drawn.warnings)
+        _tell(drawn.warnings)
         out.mkdir(parents=True, exist_ok=True)
         files = []
         for index, seed in enumerate(drawn.seeds):

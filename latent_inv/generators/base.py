@@ -223,8 +223,10 @@ class Generator(ABC):
         What it makes of a row is not a number wherever its network had a value that is not finite.
         """
         half = copy.copy(self)
-        # Channels last is what kernels of such formats are written for.
-        half.network = copy.deepcopy(self.network).to(dtype).to(memory_format=torch.channels_last)
+        # By torch's own method: networks of diffusers have one that complains. Channels last is what kernels of such
+        # formats are written for.
+        narrowed = nn.Module.to(copy.deepcopy(self.network), dtype)
+        half.network = nn.Module.to(narrowed, memory_format=torch.channels_last)
         half.network_dtype, half._full = dtype, self.full
         return half
 
