@@ -17,14 +17,25 @@ from .classes import given
 from .device import DTYPES, Placement
 from .encoders import PictureEncoder, load_encoder
 from .errors import LatentsError, ShapeError, at
-from .generators.base import Generator, LoadProgress, Rounded
+from .generators.base import Generator, LoadProgress
+from .generators.half import HALVES
 from .generators.table import GeneratorTable
 from .images import Picture
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Constants, Objective
 from .observations import OBSERVATIONS
-from .outline import Fitted, batch_key, fit_job, given_space, lane_width, pick_for, step_limit, wants_encoder
+from .outline import (
+    Fitted,
+    batch_key,
+    fit_job,
+    given_space,
+    lane_width,
+    pick_for,
+    precision_of,
+    step_limit,
+    wants_encoder,
+)
 from .perceptual import load_metric
 from .policy import Picked
 from .seeding import stream
@@ -104,8 +115,8 @@ class Catalogue:
         self.placement = placement
         self._encoder_files = dict(encoders or {})
         self._loaded: dict[tuple[str, str], Generator] = {}
-        self._encoders: dict[tuple[str, str], PictureEncoder] = {}
-        self._rounded: dict[str, Rounded] = {}
+        self._halves: dict[tuple[str, str], Generator] = {}
+        self._encoders: dict[tuple[str, str, str], PictureEncoder] = {}
 
     def find(self, name: str) -> type[Generator]:
         """The adapter called `name`; see `GeneratorTable.find`."""
@@ -123,20 +134,31 @@ class Catalogue:
             self._loaded[name, dtype] = kind.load(self.placement.torch_device, DTYPES[dtype], progress)
         return self._loaded[name, dtype]
 
-    def rounded(self, name: str, dtype: str) -> Rounded | None:
+    def precision_of(self, spec: specs.JobSpec | specs.DecodeSpec | specs.SampleSpec | specs.EncodeSpec) -> str:
+        """Number format in which the network of a request computes; see `outline.precision_of`."""
+        return precision_of(spec, self.find(spec.generator), self.placement)
+
+    def at(self, name: str, dtype: str, precision: str, progress: LoadProgress | None = None) -> Generator:
+        """The generator with a network in `precision`, which `precision_of` gave; raises as `load`."""
+        generator = self.load(name, dtype, progress)
+        if precision not in HALVES:
+            return generator
+        if (name, precision) not in self._halves:
+            self._halves[name, precision] = generator.rounded(HALVES[precision])
+        return self._halves[name, precision]
+
+    def rounded(self, name: str, dtype: str) -> Generator | None:
         """The generator in a format that is quicker here, for Jacobians; None: there is none, or it is too coarse."""
         wanted, generator = self.placement.rounded, self.load(name, dtype)
         if wanted is None or not generator.roundable or generator.dtype != torch.float32:
             return None
-        if name not in self._rounded:
-            self._rounded[name] = generator.rounded(wanted)
-        return self._rounded[name]
+        return self.at(name, dtype, str(wanted).removeprefix("torch."))
 
     def has_encoder(self, name: str) -> bool:
         """Can its latents be found in forward passes?"""
         return name in self._encoder_files or name in ENCODERS or self.find(name).has_encoder
 
-    def encoder(self, name: str, dtype: str) -> PictureEncoder | None:
+    def encoder(self, name: str, dtype: str, precision: str = "") -> PictureEncoder | None:
         """The generator's encoder, on the engine's device; one given by hand comes before its own. None: it has none.
 
         Raises:
@@ -144,23 +166,31 @@ class Catalogue:
         """
         if not self.has_encoder(name):
             return None
-        if (name, dtype) not in self._encoders:
-            self._encoders[name, dtype] = load_encoder(self.load(name, dtype), self._encoder_files.get(name))
-        return self._encoders[name, dtype]
+        if (name, dtype, precision) not in self._encoders:
+            generator = self.at(name, dtype, precision)
+            self._encoders[name, dtype, precision] = load_encoder(generator, self._encoder_files.get(name))
+        return self._encoders[name, dtype, precision]
 
 
 def build_job(
-    spec: specs.JobSpec, catalogue: Catalogue, progress: LoadProgress | None = None, fitted: Fitted | None = None
+    spec: specs.JobSpec,
+    catalogue: Catalogue,
+    progress: LoadProgress | None = None,
+    fitted: Fitted | None = None,
+    precision: str = "",
 ) -> Job:
     """Check everything about `spec` and load what it needs.
 
     Args:
         fitted: from `fit_job`, if that was done already.
+        precision: of the network; empty: what the spec says.
     Raises:
         LatentInvError: the field, what was found, and what is accepted.
     """
-    space_name, picture, visible = fitted or fit_job(spec, catalogue.find(spec.generator))
-    generator = catalogue.load(spec.generator, spec.dtype, progress)
+    fitted = fitted or fit_job(spec, catalogue.find(spec.generator))
+    space_name, picture, visible = fitted
+    precision = precision or catalogue.precision_of(spec)
+    generator = catalogue.at(spec.generator, spec.dtype, precision, progress)
     metric = load_metric(spec.perceptual, device=catalogue.placement.torch_device, dtype=DTYPES[spec.dtype])
     size = (picture.height, picture.width)
     objective = Objective(
@@ -178,8 +208,9 @@ def build_job(
         found = f"{size[1]} × {size[0]}"
         text = f"{spec.perceptual} needs pictures of at least {metric.minimum_side} pixels a side, found {found}"
         raise ShapeError(text, field="perceptual")
-    encoder = catalogue.encoder(spec.generator, spec.dtype) if wants_encoder(spec) else None
-    picked = pick_for(spec, type(generator), space_name, size, encoded=encoder.space_name if encoder else None)
+    encoder = catalogue.encoder(spec.generator, spec.dtype, precision) if wants_encoder(spec) else None
+    encoded = encoder.space_name if encoder else None
+    picked = pick_for(spec, type(generator), space_name, size, encoded=encoded, precision=precision)
     spaces = [stage.space or space_name for stage in picked.stages]
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
     encode = _encode(spec, generator, spaces[0], picture, encoder)
@@ -202,6 +233,9 @@ def build_job(
             start if entry else generator.lift(start, spaces[0]) for start, entry in zip(starts, entries, strict=True)
         ]
     if not all(bool(torch.isfinite(tensor).all()) for start in starts for tensor in start.values()):
+        if generator.is_half:
+            job = build_job(spec, catalogue, progress, fitted, spec.dtype)
+            return replace(job, warnings=(*job.warnings, overflowed(precision, "at the start")))
         raise LatentsError(f"the start has values too large for {spec.dtype}", field="initialiser.latents")
     width = lane_width(spec, catalogue.placement)
     target, stages = objective.prepare(picture, {}), []
@@ -213,7 +247,7 @@ def build_job(
         own = replace(objective, space=generator.spaces[space], modelled=modelled, rounded=rounded)
         check_solver(own, solver, blank(own, size), target)
         near = stage.radius is not None
-        key = batch_key(spec, stage.solver, space, size, width, masked=masked, near=near)
+        key = batch_key(spec, stage.solver, space, size, width, precision=precision, masked=masked, near=near)
         enough = (stage.enough_psnr_db, stage.enough_lpips)
         stages.append(Stage(own, solver, key, stage.steps, *enough, own_rungs, space, stage.radius))
     return Job(
@@ -263,6 +297,11 @@ def _encode_earlier(
     own = {name: generator.place(fixed.get(name, tensor)) for name, tensor in own.items()}
     lifted = generator.lift({**own, **encoder.see(picture, passes, own)}, space)
     return split(lifted, generator.spaces[space].searched)[0]
+
+
+def overflowed(precision: str, when: str) -> str:
+    """What a result says of a job that goes on in float32."""
+    return f"{precision} gave values that are not finite {when}; from there on the network was in float32"
 
 
 def blank(objective: Objective, size: tuple[int, int]) -> dict[str, torch.Tensor]:

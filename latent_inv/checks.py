@@ -31,6 +31,10 @@ def check_solver(objective: Objective, solver: Solver[Any], start: Latents, targ
         raise UnsupportedError(text, field="solver")
     if needs not in FORWARD_MODE:
         return
+    if generator.is_half:
+        text = f"this solver goes on to digits that {generator.precision} has not"
+        text += '; take precision float32, or "adam" or "l_bfgs"'
+        raise UnsupportedError(text, field="solver")
     if not generator.forward_mode:
         text = f'{generator.name} has no forward mode, which this solver needs; "adam" and "l_bfgs" do without'
         raise UnsupportedError(text, field="solver")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .errors import SpecError, UnsupportedError
+from .errors import SpecError, UnsupportedError, unknown_name
+from .spec_requests import PRECISIONS
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 
@@ -27,11 +28,13 @@ class Placement:
         device: "cpu", "cuda", "cuda:1", "mps".
         threads: CPU threads of torch; None leaves torch's own choice.
         lane_width: rows a kernel call of jobs with priority "bulk".
+        precision: number format of networks where a request leaves it to us, and where they have it.
     """
 
     device: str
     threads: int | None
     lane_width: int
+    precision: str = "float32"
 
     @property
     def max_lane_width(self) -> int:
@@ -75,13 +78,16 @@ def _computes_in_bfloat16() -> bool:
     return any(bool(ask()) for ask in asked if ask is not None)
 
 
-def place(device: str = "auto", threads: int | None = None, lane_width: int | None = None) -> Placement:
+def place(
+    device: str = "auto", threads: int | None = None, lane_width: int | None = None, precision: str = "float32"
+) -> Placement:
     """Decide where to compute.
 
     Args:
         device: "auto" takes CUDA, then Apple's, then the CPU.
         threads: CPU threads; None leaves torch's own choice.
         lane_width: rows a call of bulk jobs; None takes what suits the device.
+        precision: of networks where requests say "auto": float32, bfloat16 or float16.
     Raises:
         SpecError: a name or number that makes no sense.
         UnsupportedError: a device that this machine does not have.
@@ -99,7 +105,9 @@ def place(device: str = "auto", threads: int | None = None, lane_width: int | No
         raise UnsupportedError(f'this machine has no usable "{device}"; "cpu" always works', field="device") from error
     _check_count(threads, max(1, os.cpu_count() or 1) * 4, "threads")
     _check_count(lane_width, 256, "lane_width")
-    return Placement(device, threads, lane_width or _BULK_LANE_WIDTH[kind])
+    if precision not in PRECISIONS[1:]:
+        raise unknown_name("precision", precision, list(PRECISIONS[1:]), field="precision")
+    return Placement(device, threads, lane_width or _BULK_LANE_WIDTH[kind], precision)
 
 
 def _check_count(value: object, most: int, field: str) -> None:

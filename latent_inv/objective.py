@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import UnsupportedError
-from .generators.base import Generator, Rounded
+from .generators.base import Generator
 from .images import Picture
 from .losses import Candidate, Loss, Target
 from .observations import Observation
@@ -90,7 +90,7 @@ class Objective:
     watch_perceptual: bool
     modelled: tuple[str, ...] = ()
     tangent_chunk: int = 128
-    rounded: Rounded | None = None
+    rounded: Generator | None = None
 
     @property
     def needs_perceptual(self) -> bool:
@@ -178,9 +178,7 @@ class Objective:
             candidate = Candidate(start, images, observed, constants.target, self.metric)
             return sum(block.shape[1] for block in self.residual_of(candidate, constants))
 
-    def _candidate(
-        self, searched: Latents, constants: Constants, generator: Generator | Rounded | None = None
-    ) -> Candidate:
+    def _candidate(self, searched: Latents, constants: Constants, generator: Generator | None = None) -> Candidate:
         latents = {**constants.fixed, **searched}
         images = (generator or self.generator)(latents)
         observed = self.observation(images, constants.observation)

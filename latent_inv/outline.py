@@ -13,7 +13,7 @@ from .errors import LimitError, unknown_name
 from .generators.base import Generator
 from .images import Picture, crop_and_fit
 from .observations import OBSERVATIONS
-from .policy import Offers, Picked, pick
+from .policy import EXACT, MAX_DENSE_LATENTS, Offers, Picked, pick
 from .settings import Settings, structure
 
 #: steps of a stage that has no number of its own
@@ -37,6 +37,7 @@ def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> Fitted:
         LatentInvError: the field, what was found, and what is accepted.
     """
     kind.check_dtype(spec.dtype)
+    kind.check_precision(spec.precision)
     space = spec.space or kind.default_space
     if space not in kind.spaces:
         raise unknown_name("space", space, list(kind.spaces), field="space")
@@ -65,14 +66,50 @@ def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
     return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
 
 
+def precision_of(
+    spec: specs.JobSpec | specs.DecodeSpec | specs.SampleSpec | specs.EncodeSpec,
+    kind: type[Generator],
+    placement: Placement,
+) -> str:
+    """Number format in which the network of a request computes.
+
+    Raises:
+        UnsupportedError: it cannot.
+    """
+    kind.check_precision(spec.precision)
+    if spec.precision != "auto":
+        return spec.precision
+    usual = placement.precision
+    if spec.dtype != "float32" or usual not in kind.halves or (isinstance(spec, specs.JobSpec) and _exact(spec, kind)):
+        return spec.dtype
+    return usual
+
+
+def _exact(spec: specs.JobSpec, kind: type[Generator]) -> bool:
+    """Are its latents found to the last digits, by a solver that it names or that the policy would take?"""
+    space = kind.spaces.get(spec.space or kind.default_space)
+    if space is None or not isinstance(spec.solver, specs.Auto):
+        return isinstance(spec.solver, EXACT)
+    height, width = kind.size or (-(-side // kind.stride) * kind.stride for side in spec.picture.pixels.shape[1:])
+    shapes = space.shapes((height, width))
+    return sum(math.prod(shapes[part]) for part in space.searched) <= MAX_DENSE_LATENTS
+
+
 def pick_for(
-    spec: specs.JobSpec, kind: type[Generator], space: str, size: tuple[int, int], *, encoded: str | None
+    spec: specs.JobSpec,
+    kind: type[Generator],
+    space: str,
+    size: tuple[int, int],
+    *,
+    encoded: str | None,
+    precision: str = "",
 ) -> Picked:
     """What the policy takes for a job; needs no weights.
 
     Args:
         size: (height, width) of the fitted picture.
         encoded: the space in which an encoder finds latents; None: there is none.
+        precision: see `precision_of`.
     """
     observed = OBSERVATIONS[type(spec.observation)](spec.observation).differentiable
 
@@ -85,6 +122,7 @@ def pick_for(
             latents=sum(math.prod(shapes[part]) for part in kind.spaces[name].searched),
             pixels=3 * size[0] * size[1],
             number_bytes=DTYPES[spec.dtype].itemsize,
+            half=precision if precision in kind.halves else "",
         )
 
     route = tuple((name, offers(name)) for name in kind.routes.get(space, ()))
@@ -113,6 +151,7 @@ def batch_key(
     size: tuple[int, int],
     width: int,
     *,
+    precision: str = "",
     masked: bool,
     near: bool = False,
 ) -> Hashable:
@@ -121,6 +160,7 @@ def batch_key(
         spec.generator,
         space,
         spec.dtype,
+        precision,
         size,
         width,
         spec.perceptual,

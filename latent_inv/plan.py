@@ -52,6 +52,7 @@ class Plan:
     space: str
     device: str
     dtype: str
+    precision: str
     solver: str
     start: str
     losses: tuple[str, ...]
@@ -74,7 +75,7 @@ class Plan:
     def describe(self) -> str:
         """For a person."""
         lines = [
-            f"generator   {self.generator}, space {self.space}, {self.dtype} on {self.device}",
+            f"generator   {self.generator}, space {self.space}, {self.precision} on {self.device}",
             f"start       {self.start}, {self.rows} row{'s' if self.rows > 1 else ''} in lanes of {self.lane_width}",
             f"solver      {self.solver}, at most {self.steps} steps",
             f"losses      {', '.join(self.losses)}; metric {self.perceptual}",
@@ -113,7 +114,8 @@ def plan(
     # Without weights its file is not read; encoders are trained for the default space, unless told otherwise.
     encoded = kind.default_space if engine.catalogue.has_encoder(spec.generator) else None
     size = (picture.height, picture.width)
-    picked = pick_for(spec, kind, space, size, encoded=encoded) if job is None else job.picked
+    precision = engine.catalogue.precision_of(spec)
+    picked = pick_for(spec, kind, space, size, encoded=encoded, precision=precision) if job is None else job.picked
     limit = step_limit(spec, picked)
     timed = None if job is None else _time_stages(job, engine.placement.synchronise)
     seconds = None if timed is None else sum(duration * calls for duration, calls in timed)
@@ -124,6 +126,7 @@ def plan(
         space=space,
         device=engine.placement.device,
         dtype=spec.dtype,
+        precision=precision,
         solver=", then ".join(_stage_text(stage) for stage in picked.stages),
         start=_text(picked.initialiser),
         losses=tuple(_text(loss) for loss in spec.losses),

@@ -33,6 +33,9 @@ FIRST_STEPS, HURRIED_STEPS, LIFTED_STEPS = 150, 5, 150
 GRADIENT_FREE_STEPS = 5000
 
 
+#: solvers that go on to the last digits, which a network in half precision does not have
+EXACT = (specs.LevenbergMarquardt, specs.GaussNewton)
+
 _EXACT = "solver: levenberg_marquardt on the pixels, as the latents are few: it finds pictures that the generator made"
 
 
@@ -46,6 +49,7 @@ class Offers:
         latents: how many numbers are searched.
         pixels: how many numbers a picture has.
         number_bytes: bytes of a number.
+        half: number format of the network if it is of half precision; else empty.
         route: earlier spaces from which latents can be lifted into this one, in their order, and what they offer.
         given: the earlier space of latents that are given as the start; empty: of this one, or none are given.
     """
@@ -56,6 +60,7 @@ class Offers:
     latents: int
     pixels: int
     number_bytes: int = 4
+    half: str = ""
     route: tuple[tuple[str, Offers], ...] = ()
     given: str = ""
 
@@ -248,6 +253,8 @@ def _not_dense(spec: specs.JobSpec, offers: Offers) -> str:
     pixel = next((loss for loss in spec.losses if isinstance(loss, specs.Pixel)), None)
     if pixel is None or pixel.kind != "l2" or pixel.weight == 0:
         return "no pixel term is a sum of squares"
+    if offers.half:
+        return f"{offers.half} has too few digits to find latents exactly"
     if not offers.forward_mode:
         return "the generator has no forward mode"
     if offers.latents > MAX_DENSE_LATENTS:

@@ -74,6 +74,7 @@ class GeneratorInfo:
         spaces: space → part → {"shape": […], "prior": "…", "constraint": "…", "role": "…"}.
         licence: three lines: of the package, of the training data, what could not be found out.
         scaling: of the latents that it takes, where those of its model come scaled and raw.
+        halves: formats of half precision in which its network can compute, "bfloat16" and "float16".
     """
 
     name: str
@@ -90,6 +91,7 @@ class GeneratorInfo:
     licence: tuple[str, ...]
     source: str
     scaling: Scaling | None = None
+    halves: tuple[str, ...] = ()
 
 
 # ---- events ------------------------------------------------------------------------------------
@@ -182,7 +184,8 @@ class JobResult:
         typicality: searched part → share of the prior's draws that lie nearer to its mean, 0 … 1; near 1 is far out,
             where edits of the latents are less to be trusted.
         labels: categorical part → the label of its class, with its weight where it is not wholly that class.
-        warnings: what was done to the input or the start that the caller may not expect.
+        precision: number format in which the generator's network computed, at the end.
+        warnings: what was done to the input or the start that the caller may not expect, and what was done otherwise.
         scaling: of the latents, as `GeneratorInfo.scaling`.
     """
 
@@ -214,6 +217,7 @@ class JobResult:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     scaling: Scaling | None = None
+    precision: str = "float32"
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -228,7 +232,7 @@ class JobResult:
             "steps",
             "best_step",
         )
-        more = ("seconds", "seed", "lane_width", "dtype", "device", "budget")
+        more = ("seconds", "seed", "lane_width", "dtype", "precision", "device", "budget")
         return {
             "outcome": self.outcome.name,
             "message": self.message,
@@ -276,11 +280,18 @@ class JobResult:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures of given latents: images [n, 3, H, W] float32 in [-1, 1]."""
+    """Pictures of given latents: images [n, 3, H, W] float32 in [-1, 1].
+
+    Attributes:
+        precision: number format in which the network computed.
+        warnings: what was done otherwise than that.
+    """
 
     generator: str
     weights_sha256: str
     images: np.ndarray
+    precision: str = "float32"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -294,6 +305,8 @@ class Sampled:
     latents: Mapping[str, np.ndarray]
     images: np.ndarray
     scaling: Scaling | None = None
+    precision: str = "float32"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -305,6 +318,8 @@ class Encoded:
     weights_sha256: str
     latents: Mapping[str, np.ndarray]
     image: np.ndarray
+    precision: str = "float32"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

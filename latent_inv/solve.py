@@ -62,6 +62,7 @@ def invert(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
     lane_width: int = 0,
     conditions: Mapping[str, str | int] | str = "",
@@ -81,6 +82,7 @@ def invert(
         encoder: file of `latent-inv train-encoder`, in the place of the generator's own encoder.
         steps, seconds, target_lpips, target_psnr_db: short for the fields of `budget`.
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
+        precision: number format of the network, "auto", "float32", "bfloat16" or "float16"; "auto" is that of `dtype`.
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
         conditions: fixed parts that are given, part -> label or number, such as {"class": "blue"}; else they are drawn.
         on_progress: called after each step that is reported.
@@ -110,6 +112,7 @@ def invert(
         reporting=reporting,
         seed=seed,
         dtype=dtype,
+        precision=precision,
         lane_width=lane_width,
         conditions=as_text(conditions),
     )
@@ -158,6 +161,7 @@ def decode(
     *,
     device: str = "auto",
     dtype: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
 ) -> Decoded:
     """Pictures of latents: part -> [n, …], a saved file, or an earlier result.
@@ -166,7 +170,9 @@ def decode(
         LatentsError: they are of another generator, or do not fit it.
     """
     given, _ = given_latents(latents, generator, lambda: _info(generator))
-    answer: Decoded = run(_engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype))
+    answer: Decoded = run(
+        _engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype, precision=precision)
+    )
     return answer
 
 
@@ -180,11 +186,13 @@ def sample(
     conditions: Mapping[str, str | int] | str = "",
     device: str = "auto",
     dtype: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
 ) -> Sampled:
     """Draw latents from the prior and decode them, one a seed."""
     chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    settings["precision"] = precision
     spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
@@ -199,6 +207,7 @@ def encode(
     value_range: tuple[float, float] | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
 ) -> Encoded:
     """Latents in one pass of the generator's encoder.
@@ -207,7 +216,7 @@ def encode(
         UnsupportedError: it has none.
     """
     picture: Picture = load(image, value_range=value_range)
-    spec = EncodeSpec(picture=picture, generator=generator, space=space, crop=crop, dtype=dtype)
+    spec = EncodeSpec(picture=picture, generator=generator, space=space, crop=crop, dtype=dtype, precision=precision)
     answer: Encoded = run(_engine(device, threads), spec)
     return answer
 

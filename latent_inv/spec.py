@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .conditions import as_text
 from .errors import SpecError
 from .settings import Settings, setting
-from .spec_requests import DTYPES, check_latents, check_picture
+from .spec_requests import DTYPES, PRECISION_DOC, PRECISIONS, check_latents, check_picture, check_precision
 from .spec_requests import MAX_SAMPLES as MAX_SAMPLES
 from .spec_requests import MAX_SEED as MAX_SEED
 from .spec_requests import DecodeSpec as DecodeSpec
@@ -235,11 +235,13 @@ class JobSpec(Settings):
         0, low=0, high=256, doc="Rows a kernel call runs at; 0 takes 1, or the engine's for bulk."
     )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
+    precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", as_text(self.conditions))
         super().__post_init__()
         check_picture(self.picture)
+        check_precision(self)
         losses = (self.losses,) if isinstance(self.losses, Settings) else self.losses
         if not isinstance(losses, (tuple, list)):
             raise SpecError(f"must be a sequence of losses, found {type(losses).__name__}", field="losses")

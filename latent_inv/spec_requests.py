@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .images import Picture
+    from .spec import JobSpec
 
 MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 64
 DTYPES = ("float32", "float64")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISION_DOC = "Number format of the generator's network; auto: that of dtype, unless the server says otherwise."
 
 
 def check_picture(picture: object) -> None:
@@ -35,6 +38,13 @@ def check_latents(latents: object) -> None:
         raise SpecError(f"must be a mapping part → array, found {type(latents).__name__}", field="latents")
 
 
+def check_precision(spec: JobSpec | DecodeSpec | SampleSpec | EncodeSpec) -> None:
+    """Raises SpecError where latents have more digits than the network that is asked for."""
+    if spec.dtype != "float32" and spec.precision != "auto":
+        text = f"latents in {spec.dtype} need a network in it: leave precision at auto, found {spec.precision}"
+        raise SpecError(text, field="precision")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeSpec(Settings):
     """Latents to pictures. `latents`: name → [n, …], one row a picture."""
@@ -42,9 +52,11 @@ class DecodeSpec(Settings):
     latents: Mapping[str, np.ndarray]
     generator: str = setting("photos", doc="Name of the generator.")
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+    precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_precision(self)
         check_latents(self.latents)
 
 
@@ -63,10 +75,12 @@ class SampleSpec(Settings):
         0, low=0, high=16_384, unit="pixels", doc="Picture width where the generator is free; 0: its own."
     )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+    precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", as_text(self.conditions))
         super().__post_init__()
+        check_precision(self)
         if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):
             raise SpecError(f"must be a sequence of whole numbers, found {type(self.seeds).__name__}", field="seeds")
         plain = (int(s) if isinstance(s, Integral) and not isinstance(s, bool) else s for s in self.seeds)
@@ -87,9 +101,11 @@ class EncodeSpec(Settings):
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     crop: tuple[int, int, int, int] | None = None
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
+    precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_precision(self)
         check_picture(self.picture)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latent_inv.constraints import Box, Simplex
 from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.generators.half import HALVES
 from latent_inv.generators.staged import PICTURE, Staged, layer_routes, layer_spaces
 from latent_inv.measured import LayerSpace, Measured
 from latent_inv.spaces import Categorical, LatentSpace, Normal, Part, Uniform
@@ -80,6 +81,7 @@ class Smooth(Generator):
     spaces = {"z": LatentSpace({"z": Part((12,), Normal())})}
     default_space = "z"
     size = (32, 32)
+    halves = tuple(HALVES)
 
     @classmethod
     def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Smooth:
@@ -99,6 +101,35 @@ class Smooth(Generator):
 
     def _decode(self, latents: Latents) -> Tensor:
         return self.network(latents["z"])
+
+
+class Times(nn.Module):
+    """Multiplies."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Loud(Smooth):
+    """As `smooth`, through numbers that are beyond float16 where a latent is beyond 3."""
+
+    name = "loud"
+    has_encoder = True
+
+    @classmethod
+    def load(cls, device: torch.device, dtype: torch.dtype, progress: LoadProgress | None = None) -> Loud:
+        loud = 65504 / 3
+        smooth = super().load(device, dtype).network
+        return cls(nn.Sequential(Times(loud), Times(1 / loud), *smooth.children()))
+
+    def encode(self, images: Tensor) -> Latents:
+        """Means of twelve parts of the picture, twelve-fold, through the same numbers."""
+        parts = images.flatten(1).unflatten(1, (12, -1)).mean(dim=2)
+        return self._inside({"z": parts}, lambda given: {"z": self.network[1](self.network[0](given["z"] * 12))})
 
 
 class Dead(Smooth):
@@ -280,5 +311,5 @@ class Scaled(Generator):
         return self.network(latents["spatial"] / factor + shift)
 
 
-_ALL = (Toy, Smooth, Dead, Blind, Broken, Raises, Frozen, Backward, Layered, Styled, Scaled)
+_ALL = (Toy, Smooth, Loud, Dead, Blind, Broken, Raises, Frozen, Backward, Layered, Styled, Scaled)
 TOYS: dict[str, type[Generator]] = {kind.name: kind for kind in _ALL}

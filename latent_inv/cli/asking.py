@@ -21,6 +21,7 @@ SOLVER_HELP = (
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
 )
 CONDITION_HELP = "A fixed part that is given, PART=LABEL, such as class=blue; repeat for more. Default: drawn."
+PRECISION_HELP = "Of the generator's network: auto (that of --dtype), float32, bfloat16 or float16."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
 #: options that only work in this process has
 _LOCAL = ("device", "threads", "encoder")
@@ -62,6 +63,7 @@ class Asked:
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32"
+    precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "auto"
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None
     lane_width: Annotated[int, typer.Option(help="Rows a kernel call runs at; 0: chosen. Part of reproducibility.")] = 0
 
@@ -97,6 +99,7 @@ class Asked:
             "seed": self.seed,
             "conditions": ",".join(self.condition or ()),
             "dtype": self.dtype,
+            "precision": self.precision,
             "lane_width": self.lane_width,
         }
 

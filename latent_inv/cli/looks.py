@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .asking import CONDITION_HELP
+from .asking import CONDITION_HELP, PRECISION_HELP
 from .connection import Server, on_server
 from .latents import Scaled
-from .shell import print_json, reporting_errors
+from .shell import errors, print_json, reporting_errors
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option(help=PRECISION_HELP)]
 GeneratorName = Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")]
+
+
+def _tell(warnings: Sequence[str]) -> None:
+    """What was done otherwise than asked, on the error stream."""
+    for warning in warnings:
+        errors.print(f"warning: {warning}", markup=False)
 
 
 @on_server
@@ -25,6 +33,7 @@ def decode(
     ),
     generator: GeneratorName = "",
     scaled: Scaled = None,
+    precision: Precision = "auto",
     device: Device = "auto",
     server: Server = Server(),
     as_json: Json = False,
@@ -41,11 +50,12 @@ def decode(
         name = generator or file.generator or "photos"
         if server:
             with server.client() as client:
-                decoded = client.decode(file, generator=name)
+                decoded = client.decode(file, generator=name, precision=precision)
         else:
             from latent_inv.solve import decode as decode_here
 
-            decoded = decode_here(file, name, device=device)
+            decoded = decode_here(file, name, device=device, precision=precision)
+        _tell(decoded.warnings)
         if len(decoded.images) == 1:
             paths = [out if out.suffix else out / "decoded.png"]
         else:
@@ -55,7 +65,8 @@ def decode(
             write_png(path, image)
         files = [str(path) for path in paths]
         if as_json:
-            print_json({"generator": name, "weights_sha256": decoded.weights_sha256, "files": files})
+            said = {"generator": name, "weights_sha256": decoded.weights_sha256, "files": files}
+            print_json({**said, "precision": decoded.precision, "warnings": list(decoded.warnings)})
         else:
             typer.echo("\n".join(files))
 
@@ -69,6 +80,7 @@ def sample(
     height: Annotated[int, typer.Option(help="Picture height, where the generator is free; 0: its own.")] = 0,
     width: Annotated[int, typer.Option(help="Picture width, where the generator is free; 0: its own.")] = 0,
     condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
+    precision: Precision = "auto",
     device: Device = "auto",
     server: Server = Server(),
     as_json: Json = False,
@@ -83,7 +95,7 @@ def sample(
 
         check_folder(out)
         wanted: dict[str, Any] = {"generator": generator, "space": space, "height": height, "width": width}
-        wanted["conditions"] = ",".join(condition or ())
+        wanted |= {"conditions": ",".join(condition or ()), "precision": precision}
         chosen = tuple(seeds) if seeds else tuple(range(8))
         if server:
             with server.client() as client:
@@ -92,6 +104,7 @@ def sample(
             from latent_inv.solve import sample as sample_here
 
             drawn = sample_here(chosen, device=device, **wanted)
+        _tell(drawn.warnings)
         out.mkdir(parents=True, exist_ok=True)
         files = []
         for index, seed in enumerate(drawn.seeds):
@@ -108,7 +121,8 @@ def sample(
             files += [f"{seed}.png", f"{seed}.safetensors"]
         write_png(out / "sheet.png", grid(drawn.images, [f"seed {seed}" for seed in drawn.seeds]))
         if as_json:
-            print_json({"generator": drawn.generator, "space": drawn.space, "files": [*files, "sheet.png"]})
+            said = {"generator": drawn.generator, "space": drawn.space, "files": [*files, "sheet.png"]}
+            print_json({**said, "precision": drawn.precision, "warnings": list(drawn.warnings)})
         else:
             typer.echo(f"{len(drawn.seeds)} pictures with their latents in {out}; look at {out / 'sheet.png'}")
 
@@ -145,6 +159,7 @@ def generators(
                 mark = " (default)" if space == info.default_space else ""
                 text = ", ".join(f"{part} {entry['shape']} {entry['prior']}" for part, entry in parts.items())
                 typer.echo(f"  space     {space}{mark}: {text}")
+            typer.echo(f"  precision {', '.join(('float32', *info.halves))}")
             typer.echo(f"  weights   {info.source}, sha256 {info.weights_sha256[:16]}…")
             for label, line in zip(("licence", "data", "unknown"), info.licence, strict=False):
                 typer.echo(f"  {label:9} {line}")

@@ -217,19 +217,23 @@ class Client:
         height: int = 0,
         width: int = 0,
         dtype: str = "float32",
+        precision: str = "auto",
         conditions: Mapping[str, str | int] | str = "",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
+        formats = {"dtype": dtype, "precision": precision}
         request = sample_request(
-            seeds, generator, space=space, height=height, width=width, dtype=dtype, conditions=conditions
+            seeds, generator, space=space, height=height, width=width, conditions=conditions, **formats
         )
         with self._errors():
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 
-    def decode(self, latents: Any, generator: str = "photos", *, dtype: str = "float32") -> Decoded:
+    def decode(
+        self, latents: Any, generator: str = "photos", *, dtype: str = "float32", precision: str = "auto"
+    ) -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
         given, _ = given_latents(latents, generator, lambda: self.generator(generator))
-        request = decode_request(given, generator, dtype)
+        request = decode_request(given, generator, dtype, precision)
         check_size(request, self.max_message_bytes)
         with self._errors():
             return convert.decoded_from(self._generators.Decode(request, timeout=self.timeout))
@@ -243,13 +247,15 @@ class Client:
         crop: tuple[int, int, int, int] | None = None,
         value_range: tuple[float, float] | None = None,
         dtype: str = "float32",
+        precision: str = "auto",
     ) -> Encoded:
         """Latents in one pass of the generator's encoder.
 
         Raises:
             UnsupportedError: it has none.
         """
-        request = encode_request(image, generator, space=space, crop=crop, value_range=value_range, dtype=dtype)
+        formats = {"dtype": dtype, "precision": precision}
+        request = encode_request(image, generator, space=space, crop=crop, value_range=value_range, **formats)
         self.artifacts.spare(request, [request.image])
         with self._errors():
             return convert.encoded_from(self._generators.Encode(request, timeout=self.timeout))

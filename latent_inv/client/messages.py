@@ -165,6 +165,7 @@ def sample_request(
     height: int,
     width: int,
     dtype: str,
+    precision: str = "auto",
     conditions: Mapping[str, str | int] | str = "",
 ) -> generator_service_pb2.SampleRequest:
     """The request of `sample`'s arguments.
@@ -174,19 +175,21 @@ def sample_request(
     """
     chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
     settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
+    settings["precision"] = precision
     spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
     return convert.sample_message(spec)
 
 
 def decode_request(
-    latents: Mapping[str, np.ndarray], generator: str, dtype: str
+    latents: Mapping[str, np.ndarray], generator: str, dtype: str, precision: str = "auto"
 ) -> generator_service_pb2.DecodeRequest:
     """The request of `decode`'s arguments.
 
     Raises:
         SpecError, LatentsError: one cannot be sent.
     """
-    return convert.decode_message(DecodeSpec(latents=latents, generator=generator, dtype=dtype))
+    spec = DecodeSpec(latents=latents, generator=generator, dtype=dtype, precision=precision)
+    return convert.decode_message(spec)
 
 
 def encode_request(
@@ -197,13 +200,15 @@ def encode_request(
     crop: tuple[int, int, int, int] | None,
     value_range: tuple[float, float] | None,
     dtype: str,
+    precision: str = "auto",
 ) -> generator_service_pb2.EncodeRequest:
     """The request of `encode`'s arguments.
 
     Raises:
         SpecError, ImageError: one cannot be sent.
     """
-    spec = EncodeSpec(picture=_STAND_IN, generator=generator, space=space, crop=crop, dtype=dtype)
+    formats = {"dtype": dtype, "precision": precision}
+    spec = EncodeSpec(picture=_STAND_IN, generator=generator, space=space, crop=crop, **formats)
     return convert.encode_message(spec, image_message(image, value_range, "image"))
 
 

@@ -32,7 +32,7 @@ _OUTCOME, _DTYPE = job_pb2.Outcome.DESCRIPTOR, data_pb2.Dtype.DESCRIPTOR
 #: fields of JobResult that have the same name and kind on both sides
 _SAME = [
     *("message", "generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "loss", "steps"),
-    *("best_step", "seconds", "seed", "lane_width", "device", "budget"),
+    *("best_step", "seconds", "seed", "lane_width", "device", "budget", "precision"),
 ]
 
 
@@ -183,6 +183,7 @@ def info_to(value: GeneratorInfo) -> generator_service_pb2.Generator:
         spaces=spaces,
         stages=value.stages,
         licence=value.licence,
+        halves=value.halves,
         scaling=_scaling_to(value.scaling),
         **_copy(value, _INFO),
     )
@@ -214,6 +215,7 @@ def info_from(message: generator_service_pb2.Generator) -> GeneratorInfo:
         spaces=spaces,
         stages=tuple(message.stages),
         licence=tuple(message.licence),
+        halves=tuple(message.halves),
         scaling=_scaling_from(message),
         **_copy(message, _INFO),
     )
@@ -226,7 +228,8 @@ def sampled_to(value: Sampled) -> generator_service_pb2.SampleResponse:
         latents=latents_to(value.latents),
         images=array_to(value.images),
         scaling=_scaling_to(value.scaling),
-        **_copy(value, ["generator", "space", "weights_sha256"]),
+        warnings=value.warnings,
+        **_copy(value, ["generator", "space", "weights_sha256", "precision"]),
     )
 
 
@@ -237,7 +240,8 @@ def sampled_from(message: generator_service_pb2.SampleResponse) -> Sampled:
         latents=_copies(latents_from(message.latents)),
         images=array_from(message.images).copy(),
         scaling=_scaling_from(message),
-        **_copy(message, ["generator", "space", "weights_sha256"]),
+        warnings=tuple(message.warnings),
+        **_copy(message, ["generator", "space", "weights_sha256", "precision"]),
     )
 
 
@@ -246,7 +250,8 @@ def encoded_to(value: Encoded) -> generator_service_pb2.EncodeResponse:
     return generator_service_pb2.EncodeResponse(
         latents=latents_to(value.latents),
         image=array_to(value.image),
-        **_copy(value, ["generator", "space", "weights_sha256"]),
+        warnings=value.warnings,
+        **_copy(value, ["generator", "space", "weights_sha256", "precision"]),
     )
 
 
@@ -255,17 +260,24 @@ def encoded_from(message: generator_service_pb2.EncodeResponse) -> Encoded:
     return Encoded(
         latents=_copies(latents_from(message.latents)),
         image=array_from(message.image).copy(),
-        **_copy(message, ["generator", "space", "weights_sha256"]),
+        warnings=tuple(message.warnings),
+        **_copy(message, ["generator", "space", "weights_sha256", "precision"]),
     )
 
 
 def decoded_to(value: Decoded) -> generator_service_pb2.DecodeResponse:
     """The message of pictures."""
     return generator_service_pb2.DecodeResponse(
-        images=array_to(value.images), **_copy(value, ["generator", "weights_sha256"])
+        images=array_to(value.images),
+        warnings=value.warnings,
+        **_copy(value, ["generator", "weights_sha256", "precision"]),
     )
 
 
 def decoded_from(message: generator_service_pb2.DecodeResponse) -> Decoded:
     """The inverse of `decoded_to`."""
-    return Decoded(images=array_from(message.images).copy(), **_copy(message, ["generator", "weights_sha256"]))
+    return Decoded(
+        images=array_from(message.images).copy(),
+        warnings=tuple(message.warnings),
+        **_copy(message, ["generator", "weights_sha256", "precision"]),
+    )

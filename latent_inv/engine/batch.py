@@ -80,6 +80,12 @@ class LaneBatch:
                 moved = self.objective.space.keep_near(moved, near["anchor"], near["radius"])
             self.latents = self.objective.space.retract(moved)
 
+    def take_back(self, row: int, latents: Latents, state: Tree) -> None:
+        """Put row `row` where it was before a step, when all rows were at `latents` and `state`."""
+        for name, tensor in latents.items():
+            self.latents[name][row] = tensor[row]
+        self.state = _with_row(self.state, row, take_row(state, row))
+
     def row(self, index: int, constants: Constants) -> RowTensors:
         """Row `index` as copies; its constants are given back as they came."""
         return RowTensors(

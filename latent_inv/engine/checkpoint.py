@@ -17,13 +17,14 @@ from latent_inv.result import Metrics, Outcome, Step
 from latent_inv.types import Tree
 
 from .batch import RowTensors
+from .changes import at_width, in_full
 from .run import Row
 from .starts import like_in
 
 if TYPE_CHECKING:
     from .job import JobRun
 
-FORMAT = "latent_inv checkpoint 3"
+FORMAT = "latent_inv checkpoint 4"
 
 
 def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
@@ -40,6 +41,7 @@ def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
         "seconds": run.elapsed(),
         "width": run.job.width,
         "narrowed": run.narrowed,
+        "precision": run.job.objective.generator.precision,
         "rows": rows,
         "warnings": run.warnings,
     }
@@ -68,11 +70,13 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
         run.seconds_before = float(counters["seconds"])
         run.warnings[:] = counters["warnings"]
         run.narrowed = bool(counters["narrowed"])
+        if counters["precision"] != run.job.objective.generator.precision:
+            run.job = in_full(run.job)
         if counters["width"] != run.job.width:
             # Bit-equal results need the width at which the job began, whatever is the custom here now.
             if run.job.spec.lane_width or not 1 <= int(counters["width"]) <= run.placement.max_lane_width:
                 raise ValueError("a width that cannot be")
-            run.go_on_at(int(counters["width"]))
+            run.job = at_width(run.job, int(counters["width"]))
         return [
             row_tensors if run.rows[index].dropped else _restored(run, index, tensors)
             for index, row_tensors in enumerate(starts)

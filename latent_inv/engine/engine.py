@@ -15,11 +15,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from latent_inv.build import Catalogue, Job, build_job
 from latent_inv.device import Placement
@@ -28,23 +27,22 @@ from latent_inv.generators.base import Generator
 from latent_inv.incidents import as_typed, is_out_of_memory
 from latent_inv.outline import fit_job
 from latent_inv.result import Event, Outcome
-from latent_inv.solvers import Evaluation, Verdict
+from latent_inv.solvers import Verdict
 from latent_inv.spec import JobSpec, Spec
 
 from . import requests
-from .batch import LaneBatch, Member, read_rows
+from .batch import LaneBatch, Member
 from .checkpoint import restore
 from .durations import StepTimes
 from .footprint import Admission
 from .health import Load
 from .job import JobRun
 from .lanes import Lanes
-from .run import MAX_MOVES, Row
+from .run import Row
 from .scheduler import Lane
 from .starts import first_tensors, moved_start, solver_key, warm_up
+from .turn import Point, Turn
 
-#: searched part -> [R, …]
-Point = dict[str, torch.Tensor]
 #: most rows of one engine, over all jobs; a row holds its target's features in memory
 MAX_ROWS = 8192
 #: the next step is estimated by the slowest of so many last ones
@@ -213,14 +211,14 @@ class Engine:
         rows = [run.rows[index] for run, (_, index) in zip(runs, members, strict=True)]
         began = self._clock()
         shares = [run.share_used(row) for run, row in zip(runs, rows, strict=True)]
-        dead: dict[int, Point] = {}
-        batch.advance(shares, partial(self._record, batch, runs, rows, dead))
-        for place, start in dead.items():
+        turn = Turn(batch, runs, rows)
+        turn.take(shares)
+        for place, start in turn.dead.items():
             self._move(runs[place], rows[place], place, batch, start)
-        self._heed(batch, runs, rows)
-        scored = {run: row.step for run, row in zip(runs, rows, strict=True)}
-        for run, row in zip(runs, rows, strict=True):
-            self._after_step(run, row)
+        self._heed(batch, runs, rows, turn.done)
+        scored = {runs[place]: rows[place].step for place in turn.done}
+        for place in turn.done:
+            self._after_step(runs[place], rows[place])
         for run, step in scored.items():
             if any(row.outcome is Outcome.target_reached for row in run.rows):
                 self._lanes.drop_others(run)
@@ -228,39 +226,30 @@ class Engine:
             if step >= 0:
                 self._events += run.report(step, partial(self._lanes.owned, run))
             self._finish_if_done(run)
+        for run in dict.fromkeys(runs[place] for place in turn.lost):
+            self._widen(run)
         seconds = self._clock() - began
         self._durations.setdefault(lane.key, deque(maxlen=_ESTIMATE_OVER)).append(seconds)
         self._times.add(seconds, len(rows), lane.width)
 
-    def _record(
-        self,
-        batch: LaneBatch,
-        runs: list[JobRun],
-        rows: list[Row],
-        dead: dict[int, Point],
-        point: Point,
-        at: Evaluation,
-    ) -> list[bool]:
-        """Take in what was found, as soon as it was; says who goes on from there. Starts to be moved go into `dead`."""
-        better = []
-        for place, (run, row, scored) in enumerate(zip(runs, rows, read_rows(at, len(rows)), strict=True)):
-            flat = row.step == 0 and scored.finite and scored.gradient_size == 0 and scored.loss > 0
-            if flat and row.moves < MAX_MOVES and run.job.limit > 0:
-                dead[place] = {name: tensor[place : place + 1] for name, tensor in point.items()}
-                continue
-            if row.record(scored, run.job.spec, run.elapsed(), run.job.limit, guarded=batch.solver.guarded):
-                better.append(place)
-            if flat and row.active:
-                row.end(Outcome.stuck)
-        if better:
-            batch.keep_best(better, point)
-        return [row.active and place not in dead for place, row in enumerate(rows)]
+    def _widen(self, run: JobRun) -> None:
+        """Values were not finite in half precision: the rows of the job go on with all digits, if there is memory."""
+        if run.job_id not in self._jobs:
+            return
+        self._lanes.change(run, run.widen)
+        spec = replace(run.job.spec, precision="float32")
+        try:
+            self._admission.release(run.job_id)
+            self._admission.admit(run.job_id, spec, fit_job(spec, self.catalogue.find(spec.generator)))
+        except LatentInvError as error:
+            self._fail([(run.job_id, 0)], error)
 
-    def _heed(self, batch: LaneBatch, runs: list[JobRun], rows: list[Row]) -> None:
+    def _heed(self, batch: LaneBatch, runs: list[JobRun], rows: list[Row], done: list[int]) -> None:
         """Rows that are done with their stage go on to the next one, or end."""
         verdicts = batch.solver.verdicts(batch.state)
         said = [Verdict.go_on] * len(rows) if verdicts is None else verdicts[: len(rows)].tolist()
-        for run, row, verdict in zip(runs, rows, said, strict=True):
+        for place in done:
+            run, row, verdict = runs[place], rows[place], said[place]
             if not row.active or row.step < 0:
                 continue
             steps = run.job.stages[row.stage].steps

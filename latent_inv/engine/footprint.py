@@ -100,7 +100,8 @@ class Footprints:
         generator = self._catalogue.load(spec.generator, spec.dtype)
         size, measured = (picture.height, picture.width), generator.resolve_size(0, 0)
         encoded = generator.default_space if self._catalogue.has_encoder(spec.generator) else None
-        picked = pick_for(spec, type(generator), space, size, encoded=encoded)
+        precision = self._catalogue.precision_of(spec)
+        picked = pick_for(spec, type(generator), space, size, encoded=encoded, precision=precision)
         width = lane_width(spec, self._catalogue.placement)
         pixels = size[0] * size[1] / (measured[0] * measured[1])
         held, step = 0.0, 0.0
@@ -108,7 +109,8 @@ class Footprints:
             where, rows = stage.space or space, _rows(picked, index)
             numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
             latents = numbers / small
-            kind = self._kind(spec, stage.solver, where, measured, masked=picture.weight is not None)
+            masked = picture.weight is not None
+            kind = self._kind(spec, stage.solver, where, measured, precision=precision, masked=masked)
             in_lanes = math.ceil(rows / width) * width
             shared, own = kind.shared * pixels, kind.own * latents
             if stage.radius is not None:
@@ -123,16 +125,20 @@ class Footprints:
             step = max(step, width * kind.kept * pixels + jacobian + in_flight)
         return Footprint(int(held), int(step))
 
-    def _kind(self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], *, masked: bool) -> _Kind:
-        key = batch_key(spec, solver, space, size, 1, masked=masked)
+    def _kind(
+        self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], *, precision: str, masked: bool
+    ) -> _Kind:
+        key = batch_key(spec, solver, space, size, 1, precision=precision, masked=masked)
         if key not in self._kinds:
             try:
-                self._kinds[key] = self._measure(spec, solver, space, size, masked=masked)
+                self._kinds[key] = self._measure(spec, solver, space, size, precision, masked=masked)
             except Exception as error:
                 raise as_typed(error, "an estimate of memory") from None
         return self._kinds[key]
 
-    def _measure(self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], *, masked: bool) -> _Kind:
+    def _measure(
+        self, spec: JobSpec, solver: Settings, space: str, size: tuple[int, int], precision: str, *, masked: bool
+    ) -> _Kind:
         weight = np.full(size, 0.5, np.float32) if masked else None
         small = replace(
             spec,
@@ -144,7 +150,7 @@ class Footprints:
             budget=Budget(steps=1, target_lpips=spec.budget.target_lpips),
             lane_width=1,
         )
-        job = build_job(small, self._catalogue)
+        job = build_job(small, self._catalogue, precision=precision)
         stage, row = job.stages[0], first_tensors(job)[0]
         one, two = (
             kept_bytes(stage, join_rows([row.latents] * n), Constants.from_tree(join_rows([row.constants.tree()] * n)))

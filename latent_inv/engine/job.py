@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from latent_inv.build import Job
+from latent_inv.build import Job, overflowed
 from latent_inv.classes import labels
 from latent_inv.device import Placement
 from latent_inv.errors import CancelledError, InternalError, LatentInvError
@@ -26,6 +26,7 @@ from latent_inv.types import repeat_row
 from latent_inv.versions import versions
 
 from .batch import RowTensors
+from .changes import at_width, in_full
 from .checkpoint import pack
 from .run import Row, best_row, metrics
 from .runner import decode_rows, evaluate
@@ -75,14 +76,20 @@ class JobRun:
         """Halve the lane width for want of memory, and say so in the result."""
         width = self.job.width
         self.narrowed = True
-        self.go_on_at(width // 2)
+        self.job = at_width(self.job, width // 2)
         step = max(row.step for row in self.rows)
         self.warn(f"memory was too little for lanes of {width} rows; from step {step} on they had {width // 2}")
 
-    def go_on_at(self, width: int) -> None:
-        """Make all further calls at another lane width; rows that are in lanes must be scheduled anew."""
-        stages = tuple(replace(stage, key=(stage.key, width)) for stage in self.job.stages)
-        self.job = replace(self.job, width=width, stages=stages)
+    @property
+    def in_half(self) -> bool:
+        """Does its network have fewer digits than it could have?"""
+        return self.job.objective.generator.is_half
+
+    def widen(self) -> None:
+        """Go on with all digits, after values that were not finite; rows in lanes must be scheduled anew."""
+        step = max(row.step for row in self.rows)
+        self.warn(overflowed(self.job.objective.generator.precision, f"at step {step}"))
+        self.job = in_full(self.job)
 
     # ---- time ----------------------------------------------------------------------------------
 
@@ -245,6 +252,9 @@ class JobRun:
         landed = entering(job, last, row.index, owned)
         lane = Constants.from_tree(repeat_row(landed.constants.tree(), job.width))
         found = evaluate(last.objective, repeat_row(landed.best, job.width), lane, "value")
+        if self.in_half and not bool(torch.isfinite(found.loss[0])):
+            self.widen()
+            return self._land(row, owned)
         if not bool(torch.isfinite(found.loss[0])):
             raise InternalError(f"the result cannot be carried over into {job.space}: its loss there is not finite")
         row.best_loss = float(found.loss[0])
@@ -283,6 +293,7 @@ class JobRun:
             seed=spec.seed,
             lane_width=job.width,
             dtype=spec.dtype,
+            precision=job.objective.generator.precision,
             device=self.placement.device,
             budget="time" if spec.budget.seconds is not None else "steps",
             latents={name: tensor.cpu().numpy() for name, tensor in latents.items()},

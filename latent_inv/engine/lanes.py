@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from .batch import LaneBatch, Member, RowStore, RowTensors
@@ -107,14 +108,22 @@ class Lanes:
 
     def narrow(self, run: JobRun) -> None:
         """After a step for which memory was too little: the rows of a job take it again, in lanes half as wide."""
-        running = [row for row in run.rows if (run.job_id, row.index) in self._scheduler]
+        for row in self._running(run):
+            row.forget_step()
+        self.change(run, run.narrow)
+
+    def change(self, run: JobRun, how: Callable[[], None]) -> None:
+        """Take all rows of a job out of their lanes, and put them into others, as `how` makes the job want."""
+        running = self._running(run)
         for row in running:
             self.take_out(run, row)
-            row.forget_step()
-        run.narrow()
+        how()
         for row in running:
             if row.active:
                 self._schedule(run, row)
+
+    def _running(self, run: JobRun) -> list[Row]:
+        return [row for row in run.rows if (run.job_id, row.index) in self._scheduler]
 
     def _schedule(self, run: JobRun, row: Row) -> None:
         self._scheduler.add((run.job_id, row.index), run.job.stages[row.stage].key, run.job.width)

@@ -43,19 +43,19 @@ def needs(spec: specs.Spec, catalogue: Catalogue) -> list[Need]:
     """What `spec` needs, in the order in which it must be loaded.
 
     Raises:
-        SpecError: there is no such generator.
+        SpecError: there is no such generator. UnsupportedError: its network cannot compute in that precision.
     """
     name = spec.generator
     if isinstance(spec, specs.DescribeSpec):
         return []
-    dtype = spec.dtype
-    catalogue.find(name)
+    dtype, precision = spec.dtype, catalogue.precision_of(spec)
     files = tuple(asset for asset in (name,) if asset in ASSETS)
-    found = [Need(("generator", name, dtype), name, files, lambda tell: catalogue.load(name, dtype, tell))]
+    key = (name, dtype, precision)
+    found = [Need(("generator", *key), name, files, lambda tell: catalogue.at(*key, tell))]
     encodes = wants_encoder(spec) if isinstance(spec, specs.JobSpec) else isinstance(spec, specs.EncodeSpec)
     if encodes and catalogue.has_encoder(name):
         title = f"the encoder of {name}"
-        found.append(Need(("encoder", name, dtype), title, (), lambda _: catalogue.encoder(name, dtype)))
+        found.append(Need(("encoder", *key), title, (), lambda _: catalogue.encoder(*key)))
     if isinstance(spec, specs.JobSpec):
         metric, device = spec.perceptual, catalogue.placement.torch_device
         files = tuple(asset for asset in METRICS[metric].assets if asset in ASSETS)

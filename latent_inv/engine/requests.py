@@ -14,6 +14,7 @@ from torch import Tensor
 from latent_inv import spec as specs
 from latent_inv.build import Catalogue, split
 from latent_inv.classes import given
+from latent_inv.encoders import PictureEncoder
 from latent_inv.errors import (
     AssetError,
     CancelledError,
@@ -103,11 +104,13 @@ class Requests:
 
 
 def _decode(spec: specs.DecodeSpec, catalogue: Catalogue) -> Work:
-    generator = catalogue.load(spec.generator, spec.dtype)
+    generator = catalogue.at(spec.generator, spec.dtype, catalogue.precision_of(spec))
     latents = given_latents(generator, spec)
+    warnings: list[str] = []
 
     def work() -> Work:
-        return Decoded(spec.generator, generator.weights_sha256, (yield from decode_all(generator, latents)))
+        images = yield from decode_all(generator, latents, warnings)
+        return Decoded(spec.generator, generator.weights_sha256, images, generator.precision, tuple(warnings))
 
     return work()
 
@@ -141,19 +144,29 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
     kind = catalogue.find(spec.generator)
     if spec.space and spec.space not in kind.spaces:
         raise unknown_name("space", spec.space, list(kind.spaces), field="space")
-    generator = catalogue.load(spec.generator, spec.dtype)
+    generator = catalogue.at(spec.generator, spec.dtype, catalogue.precision_of(spec))
     size = generator.resolve_size(spec.height, spec.width)
     space = generator.resolve_space(spec.space)
     _check_answer(len(spec.seeds), size)
     conditions = given(generator.spaces[space], spec.conditions, searched=True)
+    warnings: list[str] = []
 
     def work() -> Work:
         latents = generator.sample(spec.seeds, space, size)
         for name, part in conditions.items():
             latents[name] = generator.place(part).expand_as(latents[name]).contiguous()
-        images = yield from decode_all(generator, latents)
-        arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
-        return Sampled(spec.generator, space, generator.weights_sha256, spec.seeds, arrays, images, generator.scaling())
+        images = yield from decode_all(generator, latents, warnings)
+        return Sampled(
+            generator=spec.generator,
+            space=space,
+            weights_sha256=generator.weights_sha256,
+            seeds=spec.seeds,
+            latents={name: tensor.cpu().numpy() for name, tensor in latents.items()},
+            images=images,
+            scaling=generator.scaling(),
+            precision=generator.precision,
+            warnings=tuple(warnings),
+        )
 
     return work()
 
@@ -164,28 +177,39 @@ def _encode(spec: specs.EncodeSpec, catalogue: Catalogue) -> Work:
         text = f'"{spec.generator}" has no encoder; invert finds latents without one'
         raise UnsupportedError(text, field="generator")
     picture, visible = fit_picture(kind, spec.picture, spec.crop)
-    generator = catalogue.load(spec.generator, spec.dtype)
+    precision = catalogue.precision_of(spec)
+    generator = catalogue.at(spec.generator, spec.dtype, precision)
     space = generator.resolve_space(spec.space)
-    encoder = catalogue.encoder(spec.generator, spec.dtype)
+    encoder = catalogue.encoder(spec.generator, spec.dtype, precision)
     if encoder is None or encoder.space_name not in (space, *generator.routes.get(space, ())):
         finds = "nothing" if encoder is None else f"latents of {encoder.space_name}"
         raise UnsupportedError(f"the encoder finds {finds}, found {space}", field="space")
 
-    def work() -> Work:
+    warnings: list[str] = []
+
+    def look(seeing: PictureEncoder, generator: Generator) -> Latents:
         with torch.no_grad():
-            draw = encoder.space.sample((picture.height, picture.width), stream(0, "encode"))
-            _, fixed = split(draw, encoder.space.searched)
+            draw = seeing.space.sample((picture.height, picture.width), stream(0, "encode"))
+            _, fixed = split(draw, seeing.space.searched)
             latents = {
                 **{name: generator.place(part) for name, part in fixed.items()},
-                **encoder.see(picture, specs.Encoder().passes, fixed),
+                **seeing.see(picture, specs.Encoder().passes, fixed),
             }
-            if encoder.space_name != space:
-                latents = generator.lift(latents, space)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in latents.values()):
+            return latents if seeing.space_name == space else generator.lift(latents, space)
+
+    def work() -> Work:
+        latents = look(encoder, generator)
+        if generator.is_half and not _finite(latents):
+            exact = catalogue.encoder(spec.generator, spec.dtype) or encoder
+            latents = look(exact, generator.full)
+            warnings.append(f"the encoder gave values that are not finite in {precision}, and looked again in float32")
+        if not _finite(latents):
             raise InternalError(f"the encoder of {spec.generator} gave no finite latents")
-        image = (yield from decode_all(generator, latents))[0, :, : visible[0], : visible[1]]
+        image = (yield from decode_all(generator, latents, warnings))[0, :, : visible[0], : visible[1]]
         arrays = {name: tensor.cpu().numpy() for name, tensor in latents.items()}
-        return Encoded(spec.generator, space, generator.weights_sha256, arrays, image)
+        return Encoded(
+            spec.generator, space, generator.weights_sha256, arrays, image, generator.precision, tuple(warnings)
+        )
 
     return work()
 
@@ -206,20 +230,38 @@ def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Work:
     return work()
 
 
-def decode_all(generator: Generator, latents: Latents) -> Pieces[None, None, np.ndarray]:
+def _finite(latents: Latents) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in latents.values())
+
+
+def decode_all(
+    generator: Generator, latents: Latents, warnings: list[str] | None = None
+) -> Pieces[None, None, np.ndarray]:
     """Pictures of all rows, [n, 3, H, W] float32 in [-1, 1], a few rows at a time.
 
+    Args:
+        warnings: takes what is to be said of rows that were decoded again, as half precision was not enough for them.
     Raises:
-        InternalError: a picture is not finite.
+        LatentsError: a picture is not finite.
     """
     rows = next(iter(latents.values())).shape[0]
     parts: list[Tensor] = []
+    again: list[int] = []
     for first in range(0, rows, _CHUNK):
         chunk = {name: tensor[first : first + _CHUNK] for name, tensor in latents.items()}
         # Around the call alone: a piece that gives way must not switch gradients off for others.
         with torch.no_grad():
-            parts.append(generator(chunk).float())
+            images = generator(chunk).float()
+            if generator.is_half:
+                bad = (~torch.isfinite(images).flatten(1).all(dim=1)).nonzero()[:, 0]
+                if len(bad):
+                    images[bad] = generator.full({name: tensor[bad] for name, tensor in chunk.items()}).float()
+                    again += [first + row for row in bad.tolist()]
+        parts.append(images)
         yield
+    if again and warnings is not None:
+        said = ", ".join(map(str, again))
+        warnings.append(f"{generator.precision} gave values that are not finite, so decoded in float32: rows {said}")
     images = torch.cat(parts)
     if not bool(torch.isfinite(images).all()):
         raise LatentsError("these latents decode to a picture with values that are not finite", field="latents")

@@ -45,7 +45,7 @@ class WorkerSettings:
     """How a worker is to be.
 
     Attributes:
-        device, threads, lane_width: as in `device.place`.
+        device, threads, lane_width, precision: as in `device.place`.
         memory_mb: what its jobs may take together, in MiB; None takes a share of what the device has.
         catalogue: "module:name" of the table of generators; a name, so that a new process can find it too.
         aliases: further generators, name -> reference.
@@ -59,6 +59,7 @@ class WorkerSettings:
     catalogue: str
     aliases: tuple[tuple[str, str], ...] = ()
     log_level: int = logging.WARNING
+    precision: str = "float32"
 
 
 def serve_process(pipe: Connection, settings: WorkerSettings) -> None:
@@ -113,7 +114,7 @@ class Worker:
         module, _, name = settings.catalogue.partition(":")
         fixed = getattr(importlib.import_module(module), name)
         table = GeneratorTable(fixed, FAMILIES, dict(settings.aliases))
-        placement = place(settings.device, settings.threads, settings.lane_width)
+        placement = place(settings.device, settings.threads, settings.lane_width, settings.precision)
         limit = default_limit(placement) if settings.memory_mb is None else settings.memory_mb * 2**20
         self._engine = Engine(table, placement, memory_bytes=limit, on_work=self._tell_work)
         self._pipe, self._sending = pipe, threading.Lock()

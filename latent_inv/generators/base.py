@@ -19,23 +19,10 @@ from latent_inv.seeding import stream
 from latent_inv.spaces import LatentSpace
 from latent_inv.types import Latents
 
+from .half import HALVES, GradientScale, watched
+
 #: called as progress(what, bytes done, bytes in all or None)
 LoadProgress = Callable[[str, int, int | None], None]
-
-
-class Rounded:
-    """A generator that computes in a format with fewer digits: for Jacobians, which only point the way."""
-
-    def __init__(self, generator: Generator, dtype: torch.dtype) -> None:
-        self._dtype, self._generator = dtype, copy.copy(generator)
-        # Channels last is what kernels of such formats are written for.
-        network = copy.deepcopy(generator.network).to(dtype).to(memory_format=torch.channels_last)
-        self._generator.network, self._generator.dtype = network, dtype
-
-    def __call__(self, latents: Latents) -> Tensor:
-        """As `Generator.__call__`; latents and pictures are in their own format."""
-        first = next(iter(latents.values()))
-        return self._generator({name: tensor.to(self._dtype) for name, tensor in latents.items()}).to(first.dtype)
 
 
 class Generator(ABC):
@@ -56,6 +43,7 @@ class Generator(ABC):
     differentiable: ClassVar[bool] = True
     forward_mode: ClassVar[bool] = True
     dtypes: ClassVar[Sequence[str]] = ("float32", "float64")  # number formats that it can compute in
+    halves: ClassVar[Sequence[str]] = ()  # names in `HALVES` that its network can compute in, too
     roundable: ClassVar[bool] = False  # are its derivatives good enough in bfloat16 to point the way?
     has_encoder: ClassVar[bool] = False  # one of its own, in `encode`; trained ones stand in `asset_table.ENCODERS`
     #: where latents of its model come in two conventions, scaled = (raw − shift) · factor: a number, or one a channel
@@ -77,6 +65,9 @@ class Generator(ABC):
         if device is None or dtype is None:
             raise InternalError(f"{type(self).__name__} has no parameters and must say where it computes, and in what")
         self.device, self.dtype = device, dtype
+        #: number format of the network; `dtype` is that of latents and pictures
+        self.network_dtype = dtype
+        self._full: Generator | None = None
 
     @classmethod
     @abstractmethod
@@ -92,6 +83,13 @@ class Generator(ABC):
         """Raises: UnsupportedError: a number format that it cannot compute in."""
         if dtype not in cls.dtypes:
             raise UnsupportedError(f"{cls.name} computes in {' or '.join(cls.dtypes)}, found {dtype}", field="dtype")
+
+    @classmethod
+    def check_precision(cls, precision: str) -> None:
+        """Raises: UnsupportedError: half precision, in which its network cannot compute."""
+        if precision in HALVES and precision not in cls.halves:
+            accepted = " or ".join(("float32", *cls.halves))
+            raise UnsupportedError(f"{cls.name} computes in {accepted}, found {precision}", field="precision")
 
     @abstractmethod
     def _decode(self, latents: Latents) -> Tensor:
@@ -110,7 +108,11 @@ class Generator(ABC):
         space = self.spaces[self.space_of(latents)]
         space.check_dimensions(latents)
         space.check(latents, self.picture_size(latents))
-        return self._decode(latents)
+        return self._inside(self._before(latents), lambda given: {"": self._decode(given)})[""]
+
+    def _before(self, latents: Latents) -> Latents:
+        """What `_decode` is given: whatever must be computed with all digits, though the network has fewer."""
+        return latents
 
     def encode(self, images: Tensor) -> Latents | None:
         """Latents of the default space in one pass: [R, 3, H, W] in [-1, 1] -> part -> [R, …]; None: no encoder."""
@@ -130,7 +132,7 @@ class Generator(ABC):
         if source not in self.routes.get(space, ()):
             ways = ", ".join(self.routes.get(space, ())) or "no other space"
             raise LatentsError(f"latents of {source} cannot become latents of {space}; {ways} can")
-        return self._lift(latents, source, space)
+        return self._inside(latents, lambda given: self._lift(given, source, space))
 
     def _lift(self, latents: Latents, source: str, space: str) -> dict[str, Tensor]:
         """The mathematics of `lift`; there is a route."""
@@ -200,9 +202,46 @@ class Generator(ABC):
         weight = None if picture.weight is None else self.place(torch.from_numpy(picture.weight.copy()))[None, None]
         return self.place(torch.from_numpy(picture.pixels.copy()))[None], weight
 
-    def rounded(self, dtype: torch.dtype) -> Rounded:
-        """The same generator with weights and activations in `dtype`."""
-        return Rounded(self, dtype)
+    @property
+    def precision(self) -> str:
+        """Name of the number format of the network."""
+        return str(self.network_dtype).removeprefix("torch.")
+
+    @property
+    def is_half(self) -> bool:
+        """Has the network fewer digits than `full` has?"""
+        return self._full is not None
+
+    @property
+    def full(self) -> Generator:
+        """The same generator with all digits; itself, unless it was made by `rounded`."""
+        return self._full or self
+
+    def rounded(self, dtype: torch.dtype) -> Generator:
+        """The same generator with a network in `dtype`, which has fewer digits; latents and pictures stay as they are.
+
+        What it makes of a row is not a number wherever its network had a value that is not finite.
+        """
+        half = copy.copy(self)
+        # By torch's own method: networks of diffusers have one that complains. Channels last is what kernels of such
+        # formats are written for.
+        narrowed = nn.Module.to(copy.deepcopy(self.network), dtype)
+        half.network = nn.Module.to(narrowed, memory_format=torch.channels_last)
+        half.network_dtype, half._full = dtype, self.full
+        return half
+
+    def _inside(self, given: Latents, compute: Callable[[Latents], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """`compute` of what is given, in the number format of the network; name -> [R, …] both."""
+        if self.network_dtype == self.dtype:
+            return compute(given)
+        if self.network_dtype != torch.float16:
+            made = compute({name: tensor.to(self.network_dtype) for name, tensor in given.items()})
+            return {name: tensor.to(self.dtype) for name, tensor in made.items()}
+        scale = GradientScale()
+        entered = {name: scale.enter(tensor).to(self.network_dtype) for name, tensor in given.items()}
+        with watched(self.network, next(iter(given.values())).shape[0]) as overflow:
+            made = compute(entered)
+        return {name: overflow.spoil(scale.leave(tensor.to(self.dtype))) for name, tensor in made.items()}
 
     @classmethod
     def scaling(cls) -> Scaling | None:
@@ -227,4 +266,5 @@ class Generator(ABC):
             licence=cls.licence,
             source=cls.source,
             scaling=cls.scaling(),
+            halves=tuple(cls.halves),
         )

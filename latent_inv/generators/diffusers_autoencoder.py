@@ -20,6 +20,7 @@ from latent_inv.types import Latents
 
 from .base import Generator, LoadProgress
 from .diffusers_files import ModelFiles, find_files, is_on, parse
+from .half import HALVES
 
 Config = Mapping[str, Any]
 
@@ -104,6 +105,7 @@ class DiffusersAutoencoder(Generator):
 
     default_space = "spatial"
     has_encoder = True
+    halves = tuple(HALVES)
     kind: ClassVar[Kind]
     files: ClassVar[ModelFiles]
     options: ClassVar[Mapping[str, str]]
@@ -154,7 +156,7 @@ class DiffusersAutoencoder(Generator):
                 module.set_processor(attention.AttnProcessor())
             # "Up" to float32 is meant for half precision; of float64 it would cut off half of the digits.
             for switch in ("upcast_softmax", "upcast_attention"):
-                if hasattr(module, switch):
+                if dtype == torch.float64 and hasattr(module, switch):
                     setattr(module, switch, False)
         tell(cls.name, size, size)
         return cls(network.to(device))
@@ -165,10 +167,14 @@ class DiffusersAutoencoder(Generator):
 
     def encode(self, images: Tensor) -> Latents:
         """Scaled latents in one pass: [R, 3, H, W] in [-1, 1] -> {"spatial": [R, C, H/stride, W/stride]}."""
-        return {"spatial": (self.kind.encode(self.network, images) - self._shift) * self._factor}
+        raw = self._inside({"": images}, lambda given: {"": self.kind.encode(self.network, given[""])})[""]
+        return {"spatial": (raw - self._shift) * self._factor}
+
+    def _before(self, latents: Latents) -> Latents:
+        return {"spatial": latents["spatial"] / self._factor + self._shift}
 
     def _decode(self, latents: Latents) -> Tensor:
-        return self.kind.decode(self.network, latents["spatial"] / self._factor + self._shift).clamp(-1, 1)
+        return self.kind.decode(self.network, latents["spatial"]).clamp(-1, 1)
 
 
 #: what diffusers reports of a loading -> how we call it

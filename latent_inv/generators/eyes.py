@@ -16,6 +16,7 @@ from latent_inv.types import Latents
 
 from .base import Generator, LoadProgress
 from .dcgan import dcgan
+from .half import HALVES
 
 LATENT_DIMENSIONS = 100
 #: of the hidden stages
@@ -42,6 +43,7 @@ class Eyes(Generator):
     }
     default_space = "z+class"
     size = (128, 128)
+    halves = tuple(HALVES)
     roundable = True
     licence = ASSETS["eyes"].licence
     source = ASSETS["eyes"].origin

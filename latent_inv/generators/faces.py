@@ -17,6 +17,7 @@ from latent_inv.types import Latents
 
 from .base import LoadProgress
 from .dcgan import dcgan
+from .half import HALVES
 from .staged import PICTURE, Staged, layer_routes, layer_spaces
 
 LATENT_DIMENSIONS = 100
@@ -41,6 +42,7 @@ class Faces(Staged):
     stages = _STAGES
     routes = layer_routes(("z",), _STAGES)
     size = (64, 64)
+    halves = tuple(HALVES)
     roundable = True
     licence = ASSETS["faces"].licence
     source = ASSETS["faces"].origin

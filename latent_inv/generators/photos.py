@@ -15,6 +15,7 @@ from latent_inv.spaces import LatentSpace, Normal, Part
 from latent_inv.types import Latents
 
 from .base import Generator, LoadProgress
+from .half import HALVES
 from .photos_network import CHANNELS, PATCH, PhotoNetwork
 
 
@@ -28,6 +29,7 @@ class Photos(Generator):
     default_space = "spatial"
     stride = PATCH
     has_encoder = True
+    halves = tuple(HALVES)
     licence = ASSETS["photos"].licence
     source = ASSETS["photos"].origin
     weights_sha256 = ASSETS["photos"].sha256
@@ -48,8 +50,7 @@ class Photos(Generator):
 
     def encode(self, images: Tensor) -> Latents:
         """Latents in one pass: [R, 3, H, W] in [-1, 1], sides multiples of 8 -> {"spatial": [R, 16, H/8, W/8]}."""
-        latents: Tensor = self.network.encode(images)
-        return {"spatial": latents}
+        return self._inside({"images": images}, lambda given: {"spatial": self.network.encode(given["images"])})
 
     def _decode(self, latents: Latents) -> Tensor:
         images: Tensor = self.network(latents["spatial"])

@@ -140,4 +140,5 @@ class Staged(Generator):
             return self
         single = copy.copy(self)
         single.network, single.dtype = copy.deepcopy(self.network).float(), torch.float32
+        single.network_dtype = torch.float32
         return single

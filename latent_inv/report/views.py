@@ -92,6 +92,11 @@ def _hidden_note(result: JobResult) -> list[Text]:
     return [Text("Hatched pixels were hidden: they count neither in the loss nor in the metrics.")]
 
 
+def _formats(result: JobResult) -> str:
+    network = "" if result.precision == result.dtype else f", its network in {result.precision}"
+    return f"{result.device}, {result.dtype}{network}"
+
+
 def _again(result: JobResult) -> list[Any]:
     name = result.files.get("latents", "latents.safetensors")
     return [
@@ -116,7 +121,7 @@ def _run_rows(result: JobResult) -> list[tuple[str, str]]:
         *((f"typicality of {part}", typicality_text(share)) for part, share in result.typicality.items()),
         *((part, label) for part, label in result.labels.items()),
         ("seed", str(result.seed)),
-        ("device, number format", f"{result.device}, {result.dtype}"),
+        ("device, number format", _formats(result)),
         ("lane width", str(result.lane_width)),
         ("budget", result.budget),
         ("picture", f"{result.image.shape[2]} × {result.image.shape[1]} pixels"),

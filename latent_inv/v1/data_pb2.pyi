@@ -7,6 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRECISION_UNSPECIFIED: _ClassVar[Precision]
+    PRECISION_AUTO: _ClassVar[Precision]
+    PRECISION_FLOAT32: _ClassVar[Precision]
+    PRECISION_BFLOAT16: _ClassVar[Precision]
+    PRECISION_FLOAT16: _ClassVar[Precision]
+
 class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DTYPE_UNSPECIFIED: _ClassVar[Dtype]
@@ -23,6 +31,11 @@ class ValueRange(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VALUE_RANGE_MINUS_ONE_TO_ONE: _ClassVar[ValueRange]
     VALUE_RANGE_ZERO_TO_ONE: _ClassVar[ValueRange]
     VALUE_RANGE_ZERO_TO_255: _ClassVar[ValueRange]
+PRECISION_UNSPECIFIED: Precision
+PRECISION_AUTO: Precision
+PRECISION_FLOAT32: Precision
+PRECISION_BFLOAT16: Precision
+PRECISION_FLOAT16: Precision
 DTYPE_UNSPECIFIED: Dtype
 DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype

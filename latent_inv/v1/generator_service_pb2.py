@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from latent_inv.v1 import data_pb2 as latent__inv_dot_v1_dot_data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%latent_inv/v1/generator_service.proto\x12\rlatent_inv.v1\x1a\x18latent_inv/v1/data.proto\"\\\n\nLatentPart\x12\r\n\x05shape\x18\x01 \x03(\x03\x12\r\n\x05prior\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\"\x8c\x01\n\x0bLatentSpace\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32%.latent_inv.v1.LatentSpace.PartsEntry\x1aG\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.latent_inv.v1.LatentPart:\x02\x38\x01\"\xa4\x03\n\tGenerator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x34\n\x06spaces\x18\x06 \x03(\x0b\x32$.latent_inv.v1.Generator.SpacesEntry\x12\x15\n\rdefault_space\x18\x07 \x01(\t\x12\x0e\n\x06stages\x18\x08 \x03(\t\x12\x16\n\x0e\x64ifferentiable\x18\t \x01(\x08\x12\x14\n\x0c\x66orward_mode\x18\n \x01(\x08\x12\x13\n\x0bhas_encoder\x18\x0b \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x0c \x01(\t\x12\x0f\n\x07licence\x18\r \x03(\t\x12\x0e\n\x06source\x18\x0e \x01(\t\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\x1aI\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.latent_inv.v1.LatentSpace:\x02\x38\x01\"\x17\n\x15ListGeneratorsRequest\"F\n\x16ListGeneratorsResponse\x12,\n\ngenerators\x18\x01 \x03(\x0b\x32\x18.latent_inv.v1.Generator\"#\n\x13GetGeneratorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetGeneratorResponse\x12+\n\tgenerator\x18\x01 \x01(\x0b\x32\x18.latent_inv.v1.Generator\"\x98\x01\n\rSampleRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x03\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12#\n\x05\x64type\x18\x06 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x12\n\nconditions\x18\x07 \x01(\t\"\xd2\x01\n\x0eSampleResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x03\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12%\n\x06images\x18\x06 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\"\x9d\x01\n\rEncodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12#\n\x05image\x18\x03 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x04 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12#\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"\x99\x01\n\x0e\x45ncodeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\'\n\x07latents\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x05 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\"p\n\rDecodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\"b\n\x0e\x44\x65\x63odeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12%\n\x06images\x18\x03 \x01(\x0b\x32\x15.latent_inv.v1.Tensor2\x9f\x03\n\x10GeneratorService\x12]\n\x0eListGenerators\x12$.latent_inv.v1.ListGeneratorsRequest\x1a%.latent_inv.v1.ListGeneratorsResponse\x12W\n\x0cGetGenerator\x12\".latent_inv.v1.GetGeneratorRequest\x1a#.latent_inv.v1.GetGeneratorResponse\x12\x45\n\x06Sample\x12\x1c.latent_inv.v1.SampleRequest\x1a\x1d.latent_inv.v1.SampleResponse\x12\x45\n\x06\x45ncode\x12\x1c.latent_inv.v1.EncodeRequest\x1a\x1d.latent_inv.v1.EncodeResponse\x12\x45\n\x06\x44\x65\x63ode\x12\x1c.latent_inv.v1.DecodeRequest\x1a\x1d.latent_inv.v1.DecodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%latent_inv/v1/generator_service.proto\x12\rlatent_inv.v1\x1a\x18latent_inv/v1/data.proto\"\\\n\nLatentPart\x12\r\n\x05shape\x18\x01 \x03(\x03\x12\r\n\x05prior\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\"\x8c\x01\n\x0bLatentSpace\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32%.latent_inv.v1.LatentSpace.PartsEntry\x1aG\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.latent_inv.v1.LatentPart:\x02\x38\x01\"\xb4\x03\n\tGenerator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x34\n\x06spaces\x18\x06 \x03(\x0b\x32$.latent_inv.v1.Generator.SpacesEntry\x12\x15\n\rdefault_space\x18\x07 \x01(\t\x12\x0e\n\x06stages\x18\x08 \x03(\t\x12\x16\n\x0e\x64ifferentiable\x18\t \x01(\x08\x12\x14\n\x0c\x66orward_mode\x18\n \x01(\x08\x12\x13\n\x0bhas_encoder\x18\x0b \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x0c \x01(\t\x12\x0f\n\x07licence\x18\r \x03(\t\x12\x0e\n\x06source\x18\x0e \x01(\t\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\x12\x0e\n\x06halves\x18\x15 \x03(\t\x1aI\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.latent_inv.v1.LatentSpace:\x02\x38\x01\"\x17\n\x15ListGeneratorsRequest\"F\n\x16ListGeneratorsResponse\x12,\n\ngenerators\x18\x01 \x03(\x0b\x32\x18.latent_inv.v1.Generator\"#\n\x13GetGeneratorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetGeneratorResponse\x12+\n\tgenerator\x18\x01 \x01(\x0b\x32\x18.latent_inv.v1.Generator\"\xc5\x01\n\rSampleRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x03\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12#\n\x05\x64type\x18\x06 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12\x12\n\nconditions\x18\x07 \x01(\t\x12+\n\tprecision\x18\x14 \x01(\x0e\x32\x18.latent_inv.v1.Precision\"\xf7\x01\n\x0eSampleResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x03\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12%\n\x06images\x18\x06 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12\'\n\x07scaling\x18\x14 \x01(\x0b\x32\x16.latent_inv.v1.Scaling\x12\x11\n\tprecision\x18\x15 \x01(\t\x12\x10\n\x08warnings\x18\x16 \x03(\t\"\xca\x01\n\rEncodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12#\n\x05image\x18\x03 \x01(\x0b\x32\x14.latent_inv.v1.Image\x12 \n\x04\x63rop\x18\x04 \x01(\x0b\x32\x12.latent_inv.v1.Box\x12#\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12+\n\tprecision\x18\x14 \x01(\x0e\x32\x18.latent_inv.v1.Precision\"\xbe\x01\n\x0e\x45ncodeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\'\n\x07latents\x18\x04 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12$\n\x05image\x18\x05 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12\x11\n\tprecision\x18\x15 \x01(\t\x12\x10\n\x08warnings\x18\x16 \x03(\t\"\x9d\x01\n\rDecodeRequest\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.latent_inv.v1.Latents\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.latent_inv.v1.Dtype\x12+\n\tprecision\x18\x14 \x01(\x0e\x32\x18.latent_inv.v1.Precision\"\x87\x01\n\x0e\x44\x65\x63odeResponse\x12\x11\n\tgenerator\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12%\n\x06images\x18\x03 \x01(\x0b\x32\x15.latent_inv.v1.Tensor\x12\x11\n\tprecision\x18\x15 \x01(\t\x12\x10\n\x08warnings\x18\x16 \x03(\t2\x9f\x03\n\x10GeneratorService\x12]\n\x0eListGenerators\x12$.latent_inv.v1.ListGeneratorsRequest\x1a%.latent_inv.v1.ListGeneratorsResponse\x12W\n\x0cGetGenerator\x12\".latent_inv.v1.GetGeneratorRequest\x1a#.latent_inv.v1.GetGeneratorResponse\x12\x45\n\x06Sample\x12\x1c.latent_inv.v1.SampleRequest\x1a\x1d.latent_inv.v1.SampleResponse\x12\x45\n\x06\x45ncode\x12\x1c.latent_inv.v1.EncodeRequest\x1a\x1d.latent_inv.v1.EncodeResponse\x12\x45\n\x06\x44\x65\x63ode\x12\x1c.latent_inv.v1.DecodeRequest\x1a\x1d.latent_inv.v1.DecodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,29 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LATENTSPACE_PARTSENTRY']._serialized_start=246
   _globals['_LATENTSPACE_PARTSENTRY']._serialized_end=317
   _globals['_GENERATOR']._serialized_start=320
-  _globals['_GENERATOR']._serialized_end=740
-  _globals['_GENERATOR_SPACESENTRY']._serialized_start=667
-  _globals['_GENERATOR_SPACESENTRY']._serialized_end=740
-  _globals['_LISTGENERATORSREQUEST']._serialized_start=742
-  _globals['_LISTGENERATORSREQUEST']._serialized_end=765
-  _globals['_LISTGENERATORSRESPONSE']._serialized_start=767
-  _globals['_LISTGENERATORSRESPONSE']._serialized_end=837
-  _globals['_GETGENERATORREQUEST']._serialized_start=839
-  _globals['_GETGENERATORREQUEST']._serialized_end=874
-  _globals['_GETGENERATORRESPONSE']._serialized_start=876
-  _globals['_GETGENERATORRESPONSE']._serialized_end=943
-  _globals['_SAMPLEREQUEST']._serialized_start=946
-  _globals['_SAMPLEREQUEST']._serialized_end=1098
-  _globals['_SAMPLERESPONSE']._serialized_start=1101
-  _globals['_SAMPLERESPONSE']._serialized_end=1311
-  _globals['_ENCODEREQUEST']._serialized_start=1314
-  _globals['_ENCODEREQUEST']._serialized_end=1471
-  _globals['_ENCODERESPONSE']._serialized_start=1474
-  _globals['_ENCODERESPONSE']._serialized_end=1627
-  _globals['_DECODEREQUEST']._serialized_start=1629
-  _globals['_DECODEREQUEST']._serialized_end=1741
-  _globals['_DECODERESPONSE']._serialized_start=1743
-  _globals['_DECODERESPONSE']._serialized_end=1841
-  _globals['_GENERATORSERVICE']._serialized_start=1844
-  _globals['_GENERATORSERVICE']._serialized_end=2259
+  _globals['_GENERATOR']._serialized_end=756
+  _globals['_GENERATOR_SPACESENTRY']._serialized_start=683
+  _globals['_GENERATOR_SPACESENTRY']._serialized_end=756
+  _globals['_LISTGENERATORSREQUEST']._serialized_start=758
+  _globals['_LISTGENERATORSREQUEST']._serialized_end=781
+  _globals['_LISTGENERATORSRESPONSE']._serialized_start=783
+  _globals['_LISTGENERATORSRESPONSE']._serialized_end=853
+  _globals['_GETGENERATORREQUEST']._serialized_start=855
+  _globals['_GETGENERATORREQUEST']._serialized_end=890
+  _globals['_GETGENERATORRESPONSE']._serialized_start=892
+  _globals['_GETGENERATORRESPONSE']._serialized_end=959
+  _globals['_SAMPLEREQUEST']._serialized_start=962
+  _globals['_SAMPLEREQUEST']._serialized_end=1159
+  _globals['_SAMPLERESPONSE']._serialized_start=1162
+  _globals['_SAMPLERESPONSE']._serialized_end=1409
+  _globals['_ENCODEREQUEST']._serialized_start=1412
+  _globals['_ENCODEREQUEST']._serialized_end=1614
+  _globals['_ENCODERESPONSE']._serialized_start=1617
+  _globals['_ENCODERESPONSE']._serialized_end=1807
+  _globals['_DECODEREQUEST']._serialized_start=1810
+  _globals['_DECODEREQUEST']._serialized_end=1967
+  _globals['_DECODERESPONSE']._serialized_start=1970
+  _globals['_DECODERESPONSE']._serialized_end=2105
+  _globals['_GENERATORSERVICE']._serialized_start=2108
+  _globals['_GENERATORSERVICE']._serialized_end=2523
 # @@protoc_insertion_point(module_scope)

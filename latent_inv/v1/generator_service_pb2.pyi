@@ -35,7 +35,7 @@ class LatentSpace(_message.Message):
     def __init__(self, parts: _Optional[_Mapping[str, LatentPart]] = ...) -> None: ...
 
 class Generator(_message.Message):
-    __slots__ = ("name", "title", "height", "width", "stride", "spaces", "default_space", "stages", "differentiable", "forward_mode", "has_encoder", "weights_sha256", "licence", "source", "scaling")
+    __slots__ = ("name", "title", "height", "width", "stride", "spaces", "default_space", "stages", "differentiable", "forward_mode", "has_encoder", "weights_sha256", "licence", "source", "scaling", "halves")
     class SpacesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Generator(_message.Message):
     LICENCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
+    HALVES_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     height: int
@@ -73,7 +74,8 @@ class Generator(_message.Message):
     licence: _containers.RepeatedScalarFieldContainer[str]
     source: str
     scaling: _data_pb2.Scaling
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ..., spaces: _Optional[_Mapping[str, LatentSpace]] = ..., default_space: _Optional[str] = ..., stages: _Optional[_Iterable[str]] = ..., differentiable: _Optional[bool] = ..., forward_mode: _Optional[bool] = ..., has_encoder: _Optional[bool] = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ...) -> None: ...
+    halves: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ..., spaces: _Optional[_Mapping[str, LatentSpace]] = ..., default_space: _Optional[str] = ..., stages: _Optional[_Iterable[str]] = ..., differentiable: _Optional[bool] = ..., forward_mode: _Optional[bool] = ..., has_encoder: _Optional[bool] = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ..., halves: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListGeneratorsRequest(_message.Message):
     __slots__ = ()
@@ -98,7 +100,7 @@ class GetGeneratorResponse(_message.Message):
     def __init__(self, generator: _Optional[_Union[Generator, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions")
+    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions", "precision")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +108,7 @@ class SampleRequest(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     seeds: _containers.RepeatedScalarFieldContainer[int]
@@ -113,10 +116,11 @@ class SampleRequest(_message.Message):
     width: int
     dtype: _data_pb2.Dtype
     conditions: str
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ...) -> None: ...
+    precision: _data_pb2.Precision
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
-    __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images", "scaling")
+    __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images", "scaling", "precision", "warnings")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +128,8 @@ class SampleResponse(_message.Message):
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     weights_sha256: str
@@ -131,52 +137,66 @@ class SampleResponse(_message.Message):
     latents: _data_pb2.Latents
     images: _data_pb2.Tensor
     scaling: _data_pb2.Scaling
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ...) -> None: ...
+    precision: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ..., precision: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EncodeRequest(_message.Message):
-    __slots__ = ("generator", "space", "image", "crop", "dtype")
+    __slots__ = ("generator", "space", "image", "crop", "dtype", "precision")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     image: _data_pb2.Image
     crop: _data_pb2.Box
     dtype: _data_pb2.Dtype
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ...) -> None: ...
+    precision: _data_pb2.Precision
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
-    __slots__ = ("generator", "space", "weights_sha256", "latents", "image")
+    __slots__ = ("generator", "space", "weights_sha256", "latents", "image", "precision", "warnings")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
     weights_sha256: str
     latents: _data_pb2.Latents
     image: _data_pb2.Tensor
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    precision: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., precision: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DecodeRequest(_message.Message):
-    __slots__ = ("generator", "latents", "dtype")
+    __slots__ = ("generator", "latents", "dtype", "precision")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     generator: str
     latents: _data_pb2.Latents
     dtype: _data_pb2.Dtype
-    def __init__(self, generator: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ...) -> None: ...
+    precision: _data_pb2.Precision
+    def __init__(self, generator: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class DecodeResponse(_message.Message):
-    __slots__ = ("generator", "weights_sha256", "images")
+    __slots__ = ("generator", "weights_sha256", "images", "precision", "warnings")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     generator: str
     weights_sha256: str
     images: _data_pb2.Tensor
-    def __init__(self, generator: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    precision: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generator: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., images: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., precision: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

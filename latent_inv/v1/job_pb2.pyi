@@ -40,7 +40,7 @@ OUTCOME_STUCK: Outcome
 OUTCOME_FAILED: Outcome
 
 class JobSpec(_message.Message):
-    __slots__ = ("image", "weight", "crop", "generator", "space", "perceptual", "losses", "observation", "solver", "initialiser", "budget", "reporting", "seed", "priority", "lane_width", "dtype", "conditions")
+    __slots__ = ("image", "weight", "crop", "generator", "space", "perceptual", "losses", "observation", "solver", "initialiser", "budget", "reporting", "seed", "priority", "lane_width", "dtype", "conditions", "precision")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class JobSpec(_message.Message):
     LANE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     image: _data_pb2.Image
     weight: _data_pb2.Image
     crop: _data_pb2.Box
@@ -75,7 +76,8 @@ class JobSpec(_message.Message):
     lane_width: int
     dtype: _data_pb2.Dtype
     conditions: str
-    def __init__(self, image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., weight: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., perceptual: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[_components_pb2.Loss, _Mapping]]] = ..., observation: _Optional[_Union[_components_pb2.Observation, _Mapping]] = ..., solver: _Optional[_Union[_components_pb2.Solver, _Mapping]] = ..., initialiser: _Optional[_Union[_components_pb2.Initialiser, _Mapping]] = ..., budget: _Optional[_Union[_components_pb2.Budget, _Mapping]] = ..., reporting: _Optional[_Union[_components_pb2.Reporting, _Mapping]] = ..., seed: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ...) -> None: ...
+    precision: _data_pb2.Precision
+    def __init__(self, image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., weight: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., perceptual: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[_components_pb2.Loss, _Mapping]]] = ..., observation: _Optional[_Union[_components_pb2.Observation, _Mapping]] = ..., solver: _Optional[_Union[_components_pb2.Solver, _Mapping]] = ..., initialiser: _Optional[_Union[_components_pb2.Initialiser, _Mapping]] = ..., budget: _Optional[_Union[_components_pb2.Budget, _Mapping]] = ..., reporting: _Optional[_Union[_components_pb2.Reporting, _Mapping]] = ..., seed: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("psnr_db", "lpips", "mse")
@@ -135,7 +137,7 @@ class Preview(_message.Message):
     def __init__(self, step: _Optional[int] = ..., png: _Optional[bytes] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("outcome", "message", "generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "metrics", "loss", "steps", "best_step", "seconds", "seed", "lane_width", "dtype", "device", "budget", "latents", "image", "target", "target_weight", "history", "settings_json", "versions", "warnings", "picked_json", "typicality", "scaling", "labels")
+    __slots__ = ("outcome", "message", "generator", "space", "weights_sha256", "perceptual", "perceptual_sha256", "metrics", "loss", "steps", "best_step", "seconds", "seed", "lane_width", "dtype", "device", "budget", "latents", "image", "target", "target_weight", "history", "settings_json", "versions", "warnings", "picked_json", "typicality", "scaling", "labels", "precision")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +188,7 @@ class JobResult(_message.Message):
     TYPICALITY_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     message: str
     generator: str
@@ -215,4 +218,5 @@ class JobResult(_message.Message):
     typicality: _containers.ScalarMap[str, float]
     scaling: _data_pb2.Scaling
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., message: _Optional[str] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., perceptual: _Optional[str] = ..., perceptual_sha256: _Optional[str] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., loss: _Optional[float] = ..., steps: _Optional[int] = ..., best_step: _Optional[int] = ..., seconds: _Optional[float] = ..., seed: _Optional[int] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., device: _Optional[str] = ..., budget: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target_weight: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., settings_json: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., picked_json: _Optional[str] = ..., typicality: _Optional[_Mapping[str, float]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    precision: str
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., message: _Optional[str] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., perceptual: _Optional[str] = ..., perceptual_sha256: _Optional[str] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., loss: _Optional[float] = ..., steps: _Optional[int] = ..., best_step: _Optional[int] = ..., seconds: _Optional[float] = ..., seed: _Optional[int] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., device: _Optional[str] = ..., budget: _Optional[str] = ..., latents: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., image: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., target_weight: _Optional[_Union[_data_pb2.Tensor, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., settings_json: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., picked_json: _Optional[str] = ..., typicality: _Optional[_Mapping[str, float]] = ..., scaling: _Optional[_Union[_data_pb2.Scaling, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ...) -> None: ...

@@ -15,7 +15,7 @@ BENCHES: dict[str, str] = {
     "spine": "quality of 200 Adam steps, law 1 on the real generator, overhead of engine, gRPC and command line",
     "load": "a server with far too much to do: overload, many watchers, streams that are left, lanes that fill",
     "faults": "processes that are killed, a disk that fills up, requests that are nearly right: none lost, none wrong",
-    "generators": "photographs through the autoencoder, classes of eyes, layers of faces, StyleGAN2",
+    "generators": "photographs through the autoencoder, classes of eyes, layers of faces, StyleGAN2, half precision",
     "quality": "this library beside the projector of StyleGAN2 and pix2latent: speed-up, exactness, faces out of range",
 }
 

@@ -24,6 +24,7 @@ from scripts.training.wallpapers import photographs
 
 from .eyes import eyes
 from .figures import Figure, Options, run_parts
+from .half import PARTS as HALF
 from .layers import layers
 from .quality_table import METRIC
 from .stylegan2 import PARTS as STYLEGAN2
@@ -138,4 +139,5 @@ PARTS: dict[str, Callable[[Options], list[Figure]]] = {
     "eyes": eyes,
     "layers": layers,
     **STYLEGAN2,
+    **HALF,
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from latent_inv.addresses import is_loopback
 from latent_inv.errors import SpecError
 from latent_inv.settings import Settings, setting
+from latent_inv.spec_requests import PRECISIONS
 
 if TYPE_CHECKING:
     from latent_inv.images import Limits
@@ -106,6 +107,12 @@ class ServerConfig(Settings):
     )
     lane_width: int | None = _option(
         None, "worker", "Rows a kernel call of bulk jobs runs at; none: what suits.", low=1, high=256, optional=True
+    )
+    precision: str = _option(
+        "float32",
+        "worker",
+        "Number format of networks that have it, for requests with precision auto.",
+        choices=PRECISIONS[1:],
     )
     memory_mb: int | None = _option(
         None,

@@ -69,7 +69,7 @@ class Fleet:
 
     Args:
         devices: a worker for each.
-        threads, lane_width, memory_mb, catalogue, aliases: of each worker, see `WorkerSettings`.
+        threads, lane_width, precision, memory_mb, catalogue, aliases: of each worker, see `WorkerSettings`.
         heartbeat_seconds: a worker is replaced if its loop has not turned, or nothing was heard of it, for so long.
         wait_seconds: how long `submit` waits for a worker that is being started.
     Attributes:
@@ -83,6 +83,7 @@ class Fleet:
         threads: int | None = None,
         lane_width: int | None = None,
         *,
+        precision: str = "float32",
         memory_mb: int | None = None,
         catalogue: str = DEFAULT_CATALOGUE,
         aliases: tuple[tuple[str, str], ...] = (),
@@ -104,6 +105,7 @@ class Fleet:
                 lane_width,
                 catalogue,
                 aliases=aliases,
+                precision=precision,
                 memory_mb=memory_mb,
                 by_hand=True,
                 events=self._events,
@@ -307,6 +309,7 @@ def open_fleet(config: ServerConfig) -> Fleet:
         config.devices,
         config.threads,
         config.lane_width,
+        precision=config.precision,
         memory_mb=config.memory_mb,
         aliases=config.aliases,
         heartbeat_seconds=config.heartbeat_seconds,

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from latent_inv.cli import app
 from latent_inv.cli.shell import EXIT_CODES
 from latent_inv.errors import LatentInvError
+from latent_inv.generators import GENERATORS
 from latent_inv.report.folder import FILES
+from tests.toy import TOYS
 
 runner = CliRunner()
 
@@ -120,6 +122,29 @@ def test_sample_draws_a_picture_and_latents_a_seed() -> None:
     assert call("decode", "drawn/7.safetensors", "-o", "seven.png").exit_code == 0
     drawn, decoded = (np.asarray(Image.open(name)).astype(int) for name in ("drawn/7.png", "seven.png"))
     assert np.abs(drawn - decoded).max() <= 1
+
+
+def test_half_precision_is_asked_for_and_told() -> None:
+    done = call("sample", 4, "-o", "drawn", "--precision", "bfloat16", "--json")
+    assert json.loads(done.stdout)["precision"] == "bfloat16"
+    done = call("decode", "drawn/4.safetensors", "-o", "four.png", "--precision", "bfloat16", "--json")
+    assert json.loads(done.stdout)["precision"] == "bfloat16"
+    assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("drawn/4.png", "four.png")))
+    call("invert", "photo.png", *QUICK, "--solver", "adam", "--precision", "bfloat16", "-o", "half")
+    assert json.loads(Path("half/result.json").read_text())["precision"] == "bfloat16"
+    done = call("invert", "photo.png", "--dry-run", "--precision", "bfloat16")
+    assert "bfloat16 on cpu" in done.stdout
+    done = call("decode", "drawn/4.safetensors", "--precision", "half")
+    assert done.exit_code == 2
+    assert "precision" in done.stderr
+
+
+def test_what_overflows_is_told_on_the_error_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, "loud", TOYS["loud"])
+    np.savez("loud.npz", z=np.full((1, 12), 3.5, np.float32))
+    done = call("decode", "loud.npz", "-g", "loud", "-o", "loud.png", "--precision", "float16")
+    assert done.exit_code == 0
+    assert "warning: float16 gave values that are not finite" in done.stderr
 
 
 def test_generators_are_listed_and_described() -> None:

@@ -16,6 +16,7 @@ from latent_inv import spec as specs
 from latent_inv.errors import ImageError, LatentInvError, LimitError, ShapeError, SpecError, UnsupportedError
 from latent_inv.images import Limits, encode_png
 from latent_inv.settings import Settings, kind_of
+from latent_inv.spec_requests import PRECISIONS
 from latent_inv.v1 import data_pb2, generator_service_pb2, job_pb2
 from tests.conftest import make_picture
 
@@ -46,6 +47,11 @@ def numbers(item: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     return st.floats(low, high, exclude_min=meta["above"] is not None, exclude_max=meta["below"] is not None)
 
 
+#: number formats that go together
+FORMATS = [{"dtype": "float64", "precision": "auto"}]
+FORMATS += [{"dtype": "float32", "precision": precision} for precision in PRECISIONS]
+
+
 def values(kind: type[Settings], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Any settings of a class, from the ranges that its fields state."""
     fields: dict[str, st.SearchStrategy[Any]] = {}
@@ -62,7 +68,11 @@ def values(kind: type[Settings], **more: st.SearchStrategy[Any]) -> st.SearchStr
         else:
             value = numbers(item)
         fields[item.name] = st.none() | value if meta["optional"] else value
-    return st.builds(kind, **{**fields, **more})
+    if "precision" not in fields:
+        return st.builds(kind, **{**fields, **more})
+    return st.sampled_from(FORMATS).flatmap(
+        lambda formats: st.builds(kind, **{**fields, **more, **{name: st.just(one) for name, one in formats.items()}})
+    )
 
 
 LATENTS = st.dictionaries(

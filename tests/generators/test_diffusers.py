@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from latent_inv.engine.engine import Engine
 from latent_inv.errors import AssetError, SpecError
 from latent_inv.generators import Generator, GeneratorTable, open_table
 from latent_inv.generators.diffusers_autoencoder import KINDS, open_model
+from latent_inv.generators.half import HALVES
 from latent_inv.images import Picture
 from latent_inv.solve import run
 from tests import contracts
@@ -144,6 +146,20 @@ class TestEveryKind:
             images = single(single.sample((3,), "", (16, 16)))
             torch.testing.assert_close(images.double(), double(latents), atol=1e-4, rtol=0)
 
+    @pytest.mark.parametrize("precision", HALVES)
+    def test_half_precision_is_near(self, name: str, precision: str, opened: Any) -> None:
+        exact = opened(name)
+        half = exact.rounded(HALVES[precision])
+        latents = exact.sample((3, 4), "", (16, 24))
+        images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        with torch.no_grad():
+            decoded, codes = half(latents), half.encode(images)["spatial"]
+            expected = exact.encode(images)["spatial"]
+            torch.testing.assert_close(decoded, exact(latents), atol=0.05, rtol=0.05)
+            torch.testing.assert_close(codes, expected, atol=0.1, rtol=0.05)
+        assert decoded.dtype == codes.dtype == torch.float32
+        assert not torch.equal(codes, expected)
+
     def test_derivatives_are_right(self, name: str, opened: Any) -> None:
         double = opened(name, torch.float64)
         code = double.sample((3,), "", (16, 16))["spatial"]
@@ -183,6 +199,60 @@ def test_a_picture_of_odd_size_is_found_and_cropped_back(folders: dict[str, Path
     assert result.latents["spatial"].shape == (1, 4, 19, 27)
     assert result.metrics.mse <= result.history[0].metrics.mse
     assert any("encoder" in why for why in result.picked["why"])
+
+
+@pytest.fixture
+def loud(tmp_path: Path) -> Path:
+    """An autoencoder whose decoder goes through numbers of 10⁶; that of SDXL is known for such."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = diffusers.AutoencoderKL(**SMALL["AutoencoderKL"])
+    with torch.no_grad():
+        model.decoder.conv_in.weight.mul_(1e6)
+    model.save_pretrained(tmp_path / "loud")
+    return tmp_path / "loud"
+
+
+def test_what_overflows_float16_is_decoded_in_float32(loud: Path) -> None:
+    engine, name = Engine(open_table(), place("cpu")), f"diffusers:{loud}"
+    exact = run(engine, specs.SampleSpec(seeds=(1, 2), generator=name, height=16, width=16))
+    found = run(engine, specs.SampleSpec(seeds=(1, 2), generator=name, height=16, width=16, precision="float16"))
+    np.testing.assert_array_equal(found.images, exact.images)
+    assert exact.images.std() > 0.05
+    assert found.warnings == ("float16 gave values that are not finite, so decoded in float32: rows 0, 1",)
+    wide = run(engine, specs.SampleSpec(seeds=(1, 2), generator=name, height=16, width=16, precision="bfloat16"))
+    assert (wide.precision, wide.warnings) == ("bfloat16", ())
+    np.testing.assert_allclose(wide.images, exact.images, atol=0.1)
+
+
+def test_a_job_that_overflows_float16_ends_as_one_in_float32(loud: Path) -> None:
+    pixels = np.random.default_rng(0).uniform(-1, 1, (3, 24, 24)).astype(np.float32)
+    asked: dict[str, Any] = {"generator": f"diffusers:{loud}", "losses": (specs.Pixel(),)}
+    asked |= {"picture": Picture(pixels), "budget": specs.Budget(steps=3), "solver": specs.Adam()}
+    exact, found = (
+        run(Engine(open_table(), place("cpu")), specs.JobSpec(**asked, precision=precision))
+        for precision in ("float32", "float16")
+    )
+    assert found.precision == "float32"
+    assert "float16 gave values that are not finite at step 0" in found.warnings[0]
+    assert found.metrics.psnr_db == pytest.approx(exact.metrics.psnr_db, abs=0.5)
+
+
+def test_weights_are_loaded_without_a_second_copy(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With accelerate, the network is made without numbers first, and those of the file become its own."""
+    made = []
+    kind = diffusers.AutoencoderKL
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def note(self: Any, *args: Any, **settings: Any) -> None:
+        original(self, *args, **settings)
+        made.append({parameter.device.type for parameter in self.parameters()})
+
+    monkeypatch.setattr(kind, "__init__", note)
+    generator = open_model(str(folders["AutoencoderKL"]), "it").load(torch.device("cpu"), torch.float32)
+    assert made == [{"meta"}]
+    assert {parameter.device.type for parameter in generator.network.parameters()} == {"cpu"}
 
 
 def test_an_alias_hides_where_it_lies(folders: dict[str, Path]) -> None:

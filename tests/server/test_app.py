@@ -195,6 +195,43 @@ def _without(settings: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in settings.items() if name != "initialiser"}
 
 
+def test_half_precision_and_what_it_could_not_hold_are_told_over_the_wire() -> None:
+    z = np.stack([np.full(12, 0.5, np.float32), np.full(12, 3.5, np.float32)])
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        decoded = await client.decode({"z": z}, "loud", precision="float16")
+        assert decoded.precision == "float16"
+        assert decoded.warnings == ("float16 gave values that are not finite, so decoded in float32: rows 1",)
+        sampled = await client.sample(1, "smooth", precision="bfloat16")
+        assert (sampled.precision, sampled.warnings) == ("bfloat16", ())
+        white = np.ones((3, 32, 32), np.float32)
+        encoded = await client.encode(white, "loud", value_range=(-1, 1), precision="float16")
+        assert "looked again in float32" in encoded.warnings[0]
+        found = await client.invert(
+            white,
+            "loud",
+            value_range=(-1, 1),
+            start={"z": z[1:]},
+            losses=(Pixel(),),
+            solver=Adam(),
+            steps=2,
+            precision="float16",
+        )
+        assert found.precision == "float32"
+        assert any("float16 gave values that are not finite" in warning for warning in found.warnings)
+        assert (await client.generator("smooth")).halves == ("bfloat16", "float16")
+
+    serve(toy_engine(), scenario)
+
+
+def test_a_server_decides_what_auto_means() -> None:
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        assert (await client.sample(1, "smooth")).precision == "bfloat16"
+        assert (await client.sample(1, "toy")).precision == "float32"
+
+    serve(ThreadEngine("cpu", None, 4, "tests.toy:TOYS", precision="bfloat16"), scenario)
+
+
 def test_errors_of_the_real_engine_name_the_argument() -> None:
     png = encode_png(make_picture(32, 32).pixels)
     wrong = {

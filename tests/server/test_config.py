@@ -37,6 +37,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "devices": (["cpu"], ["cuda:0", "cuda:1"], ["mps"]),
     "threads": (1, 2, 3),
     "lane_width": (1, 2, 3),
+    "precision": ("bfloat16", "float16", "float32"),
     "memory_mb": (1000, 2000, 3000),
     "generators": (["a=b:c"], ["a=b:/c", "d=e:f"], ["g=h:i?j=k"]),
     "checkpoint_steps": (1, 2, 3),

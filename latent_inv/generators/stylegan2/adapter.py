@@ -13,6 +13,7 @@ from latent_inv.constraints import Simplex, Standardised
 from latent_inv.errors import InternalError
 from latent_inv.files import sha256_of
 from latent_inv.generators.base import Generator, LoadProgress
+from latent_inv.generators.half import HALVES
 from latent_inv.generators.staged import PICTURE, Staged, layer_routes
 from latent_inv.measured import LayerSpace, Measured
 from latent_inv.spaces import Categorical, LatentSpace, NoiseMap, Normal, Part
@@ -39,6 +40,7 @@ class StyleGAN2Generator(Staged):
     default_space = "w+"
     #: a draw goes through a large network; with one statistic a channel, these are enough
     measured_draws = 32
+    halves = tuple(HALVES)
     path: ClassVar[Path]
     architecture: ClassVar[Architecture]
     network: StyleGAN2

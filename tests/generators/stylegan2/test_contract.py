@@ -15,6 +15,7 @@ import torch
 import latent_inv
 from latent_inv.errors import UnsupportedError
 from latent_inv.generators import open_table
+from latent_inv.generators.half import HALVES
 from latent_inv.generators.stylegan2 import convert
 from latent_inv.generators.stylegan2.architecture import Architecture
 from tests import contracts
@@ -39,6 +40,19 @@ def _laws(kind: type) -> type:
 
 
 SPACES = ["z", "w", "w+", "w+noise", "s", "layer:1"]
+
+
+@pytest.mark.parametrize("precision", HALVES)
+@pytest.mark.parametrize("space", SPACES)
+def test_half_precision_is_near(name: str, space: str, precision: str) -> None:
+    exact = contracts.loaded(name)
+    latents = exact.sample((1, 2), space)
+    with torch.no_grad():
+        expected, found = exact(latents), exact.rounded(HALVES[precision])(latents)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).square().mean().sqrt() < 0.05 * expected.std()
+
+
 TestEverySpace = pytest.mark.parametrize("space", SPACES)(_laws(contract.TestEverySpace))
 TestEveryGenerator = _laws(contract.TestEveryGenerator)
 TestEveryRoute = pytest.mark.parametrize(("source", "space"), [("w+", "layer:1")])(_laws(staged.TestEveryRoute))
