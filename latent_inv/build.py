@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import spec as specs
-from .asset_table import ENCODERS
+from .catalogue import Catalogue
 from .checks import check_solver
 from .classes import given
-from .device import DTYPES, Placement
-from .encoders import PictureEncoder, load_encoder
+from .device import DTYPES
+from .encoders import PictureEncoder
 from .errors import LatentsError, ShapeError, at
 from .generators.base import Generator, LoadProgress
-from .generators.half import HALVES
-from .generators.table import GeneratorTable
 from .images import Picture
 from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
@@ -32,7 +29,6 @@ from .outline import (
     given_space,
     lane_width,
     pick_for,
-    precision_of,
     step_limit,
     wants_encoder,
 )
@@ -100,76 +96,6 @@ class Job:
     def objective(self) -> Objective:
         """The sum that is minimised; stages differ only in their space, and in which terms a solver models."""
         return self.stages[-1].objective
-
-
-class Catalogue:
-    """Generators by name, loaded when first needed and kept."""
-
-    def __init__(
-        self,
-        table: Mapping[str, type[Generator]],
-        placement: Placement,
-        encoders: Mapping[str, Path] | None = None,
-    ) -> None:
-        self.table = table if isinstance(table, GeneratorTable) else GeneratorTable(table)
-        self.placement = placement
-        self._encoder_files = dict(encoders or {})
-        self._loaded: dict[tuple[str, str], Generator] = {}
-        self._halves: dict[tuple[str, str], Generator] = {}
-        self._encoders: dict[tuple[str, str, str], PictureEncoder] = {}
-
-    def find(self, name: str) -> type[Generator]:
-        """The adapter called `name`; see `GeneratorTable.find`."""
-        return self.table.find(name)
-
-    def load(self, name: str, dtype: str, progress: LoadProgress | None = None) -> Generator:
-        """The generator on the engine's device.
-
-        Raises:
-            SpecError: unknown name. AssetError: its weights cannot be had. UnsupportedError: not in this format.
-        """
-        if (name, dtype) not in self._loaded:
-            kind = self.find(name)
-            kind.check_dtype(dtype)
-            self._loaded[name, dtype] = kind.load(self.placement.torch_device, DTYPES[dtype], progress)
-        return self._loaded[name, dtype]
-
-    def precision_of(self, spec: specs.JobSpec | specs.DecodeSpec | specs.SampleSpec | specs.EncodeSpec) -> str:
-        """Number format in which the network of a request computes; see `outline.precision_of`."""
-        return precision_of(spec, self.find(spec.generator), self.placement)
-
-    def at(self, name: str, dtype: str, precision: str, progress: LoadProgress | None = None) -> Generator:
-        """The generator with a network in `precision`, which `precision_of` gave; raises as `load`."""
-        generator = self.load(name, dtype, progress)
-        if precision not in HALVES:
-            return generator
-        if (name, precision) not in self._halves:
-            self._halves[name, precision] = generator.rounded(HALVES[precision])
-        return self._halves[name, precision]
-
-    def rounded(self, name: str, dtype: str) -> Generator | None:
-        """The generator in a format that is quicker here, for Jacobians; None: there is none, or it is too coarse."""
-        wanted, generator = self.placement.rounded, self.load(name, dtype)
-        if wanted is None or not generator.roundable or generator.dtype != torch.float32:
-            return None
-        return self.at(name, dtype, str(wanted).removeprefix("torch."))
-
-    def has_encoder(self, name: str) -> bool:
-        """Can its latents be found in forward passes?"""
-        return name in self._encoder_files or name in ENCODERS or self.find(name).has_encoder
-
-    def encoder(self, name: str, dtype: str, precision: str = "") -> PictureEncoder | None:
-        """The generator's encoder, on the engine's device; one given by hand comes before its own. None: it has none.
-
-        Raises:
-            AssetError: it is damaged, or of another generator.
-        """
-        if not self.has_encoder(name):
-            return None
-        if (name, dtype, precision) not in self._encoders:
-            generator = self.at(name, dtype, precision)
-            self._encoders[name, dtype, precision] = load_encoder(generator, self._encoder_files.get(name))
-        return self._encoders[name, dtype, precision]
 
 
 def build_job(

@@ -67,7 +67,7 @@ def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
 
 
 def precision_of(
-    spec: specs.JobSpec | specs.DecodeSpec | specs.SampleSpec | specs.EncodeSpec,
+    spec: specs.JobSpec | specs.DecodeSpec | specs.SampleSpec | specs.EncodeSpec | specs.ResidenceSpec,
     kind: type[Generator],
     placement: Placement,
 ) -> str:

@@ -148,7 +148,7 @@ class Finished(Event):
     `result` is a JobResult for an inversion, or the answer of another request.
     """
 
-    result: JobResult | Decoded | Sampled | Encoded | Described | None = None
+    result: JobResult | Decoded | Sampled | Encoded | Described | Residents | None = None
     error: LatentInvError | None = None
 
 
@@ -320,6 +320,38 @@ class Encoded:
     image: np.ndarray
     precision: str = "float32"
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A generator that a worker holds.
+
+    Attributes:
+        memory_bytes: of its networks in all formats, and of its encoder.
+        formats: number formats of its networks.
+        users: jobs and requests that use it, or wait until it is whole.
+        device: of the worker.
+    """
+
+    name: str
+    memory_bytes: int
+    formats: tuple[str, ...]
+    users: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Residents:
+    """The generators that one worker holds, the least recently used first.
+
+    Attributes:
+        budget_bytes: what they may take together; 0: no limit.
+        freed_bytes: what was just let go.
+    """
+
+    generators: tuple[LoadedGenerator, ...]
+    budget_bytes: int = 0
+    freed_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from .spec_requests import MAX_SEED as MAX_SEED
 from .spec_requests import DecodeSpec as DecodeSpec
 from .spec_requests import DescribeSpec as DescribeSpec
 from .spec_requests import EncodeSpec as EncodeSpec
+from .spec_requests import ResidenceSpec as ResidenceSpec
 from .spec_requests import SampleSpec as SampleSpec
 from .spec_solvers import CMAES as CMAES
 from .spec_solvers import LBFGS as LBFGS
@@ -298,4 +299,4 @@ INITIALISERS: dict[str, type[Settings]] = {
     "halving": Halving,
     "lifted": Lifted,
 }
-Spec = JobSpec | DecodeSpec | SampleSpec | EncodeSpec | DescribeSpec
+Spec = JobSpec | DecodeSpec | SampleSpec | EncodeSpec | DescribeSpec | ResidenceSpec

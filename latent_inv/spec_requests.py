@@ -38,7 +38,7 @@ def check_latents(latents: object) -> None:
         raise SpecError(f"must be a mapping part → array, found {type(latents).__name__}", field="latents")
 
 
-def check_precision(spec: JobSpec | DecodeSpec | SampleSpec | EncodeSpec) -> None:
+def check_precision(spec: JobSpec | DecodeSpec | SampleSpec | EncodeSpec | ResidenceSpec) -> None:
     """Raises SpecError where latents have more digits than the network that is asked for."""
     if spec.dtype != "float32" and spec.precision != "auto":
         text = f"latents in {spec.dtype} need a network in it: leave precision at auto, found {spec.precision}"
@@ -114,3 +114,20 @@ class DescribeSpec(Settings):
     """What a generator offers; an empty name asks for all of them."""
 
     generator: str = setting("", doc="Name of the generator; empty: all.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidenceSpec(Settings):
+    """Which generators a worker holds: asked for, or changed."""
+
+    action: str = setting("list", choices=("list", "load", "unload"), doc="What to do before they are listed.")
+    generator: str = setting("", doc="Name of the generator that is loaded or unloaded.")
+    dtype: str = setting("float32", choices=DTYPES, doc="Number format in which it is loaded.")
+    precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
+    device: str = setting("", doc="The worker that is meant, by its device; empty: any.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_precision(self)
+        if (self.action == "list") == bool(self.generator):
+            raise SpecError("a generator is named to be loaded or unloaded, and not to list them", field="generator")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from latent_inv import spec
-from latent_inv.build import Catalogue, Job, build_job
+from latent_inv.build import Job, build_job
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import place
 from latent_inv.engine.runner import decode_rows, evaluate
 from latent_inv.errors import ShapeError, SpecError, UnsupportedError

@@ -1,12 +1,16 @@
-"""`latent-inv models …`: weights on this machine."""
+"""`latent-inv models …`: weights on this machine, and generators in the memory of a server."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .connection import Server, always_on_server
 from .shell import bars, print_json, reporting_errors
+
+if TYPE_CHECKING:
+    from latent_inv.result import Residents
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -14,7 +18,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="Which, as `latent-inv m
 
 models = typer.Typer(
     name="models",
-    help="Weights of generators, encoders and metrics on this machine: bring them once, then work without a network.",
+    help="Weights: bring them once, then work without a network; see, load and unload generators of a server.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -125,6 +129,59 @@ def remove(names: Annotated[list[str], typer.Argument(help="Which, as `latent-in
         for name in names:
             freed = take_away(name)
             typer.echo(f"{name}: {_size(freed)} freed" if freed else f"{name} was not here")
+
+
+@models.command("loaded")
+@always_on_server
+def loaded(server: Server = Server(), as_json: Json = False) -> None:
+    """Which generators a server has in memory, and what they take; the first one is the first to go."""
+    with reporting_errors(), server.client() as client:
+        _show(client.loaded_generators(), as_json)
+
+
+@models.command("load")
+@always_on_server
+def load(
+    name: Annotated[str, typer.Argument(help="The generator, as `latent-inv generators --server …` shows it.")],
+    server: Server = Server(),
+    dtype: Annotated[str, typer.Option(help="Number format of its latents: float32 or float64.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Number format of its network: auto, float32, bfloat16 or float16.")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Bring a generator into a server's memory, so that its first job need not wait."""
+    with reporting_errors(), server.client() as client:
+        _show(client.load_generator(name, dtype=dtype, precision=precision), as_json)
+
+
+@models.command("unload")
+@always_on_server
+def unload(
+    name: Annotated[str, typer.Argument(help="The generator, as `latent-inv models loaded` shows it.")],
+    server: Server = Server(),
+    as_json: Json = False,
+) -> None:
+    """Free a server's memory of a generator; refused while it is in use."""
+    with reporting_errors(), server.client() as client:
+        _show(client.unload_generator(name), as_json)
+
+
+def _show(found: Residents, as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(found))
+        return
+    for one in found.generators:
+        users = "idle" if one.users == 0 else f"in use by {one.users}"
+        typer.echo(f"{one.name}  {one.memory_bytes / 2**20:.1f} MiB on {one.device}, {', '.join(one.formats)}, {users}")
+    if not found.generators:
+        typer.echo("no generator is loaded")
+    if found.freed_bytes:
+        typer.echo(f"freed {found.freed_bytes / 2**20:.1f} MiB")
+    if found.budget_bytes:
+        typer.echo(f"{found.budget_bytes / 2**20:.0f} MiB may be taken on a device")
 
 
 def _size(size: int | None) -> str:

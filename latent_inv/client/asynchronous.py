@@ -14,9 +14,9 @@ from latent_inv import convert
 from latent_inv.ask import given_latents, no_info
 from latent_inv.errors import UnavailableError
 from latent_inv.latents import LatentsFile
-from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Sampled
+from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Residents, Sampled
 from latent_inv.settings import Settings
-from latent_inv.spec import Budget
+from latent_inv.spec import Budget, ResidenceSpec
 from latent_inv.v1 import (
     artifact_service_pb2_grpc,
     generator_service_pb2,
@@ -189,6 +189,36 @@ class AsyncClient:
             request = generator_service_pb2.GetGeneratorRequest(name=name)
             answer = await self._generators.GetGenerator(request, timeout=self.timeout)
         return convert.info_from(answer.generator)
+
+    async def loaded_generators(self) -> Residents:
+        """Which generators the server has in memory, on all its devices; the least recently used first."""
+        with self._errors():
+            request = generator_service_pb2.ListLoadedGeneratorsRequest()
+            answer = await self._generators.ListLoadedGenerators(request, timeout=self.timeout)
+        return convert.residents_from(answer)
+
+    async def load_generator(self, name: str, *, dtype: str = "float32", precision: str = "auto") -> Residents:
+        """Bring a generator into memory, so that its first job need not wait; harmless if it is there.
+
+        Raises:
+            SpecError: there is none of that name. AssetError: its weights cannot be had.
+            LimitError: it does not fit beside those in use (`retry_after` is set), or never will.
+        """
+        spec = ResidenceSpec(action="load", generator=name, dtype=dtype, precision=precision)
+        with self._errors():
+            answer = await self._generators.LoadGenerator(convert.load_message(spec))
+        return convert.residents_from(answer)
+
+    async def unload_generator(self, name: str) -> Residents:
+        """Free the memory of a generator; harmless if it is not loaded.
+
+        Raises:
+            StateError: it is in use.
+        """
+        with self._errors():
+            request = generator_service_pb2.UnloadGeneratorRequest(generator=name)
+            answer = await self._generators.UnloadGenerator(request, timeout=self.timeout)
+        return convert.residents_from(answer)
 
     async def sample(
         self,

@@ -35,6 +35,7 @@ from .requests import (
     sample_message,
     sample_spec,
 )
+from .residents import load_message, load_spec, residents_from, residents_to
 from .tensors import Contents, array_from, array_to, image_from, image_to, latents_from, latents_to, uploaded_to
 
 __all__ = [
@@ -56,12 +57,16 @@ __all__ = [
     "info_to",
     "job_message",
     "job_spec",
+    "load_message",
+    "load_spec",
     "latents_from",
     "latents_to",
     "preview_from",
     "preview_to",
     "progress_from",
     "progress_to",
+    "residents_from",
+    "residents_to",
     "result_from",
     "result_to",
     "sample_message",

@@ -74,7 +74,7 @@ class AmortisedEncoder:
             raise AssetError(f"the encoder was trained for a space {card.space} that is not there", field="encoder")
         self.card, self.generator, self.space_name = card, generator, card.space
         self.space = generator.spaces[card.space]
-        self._network = network.to(device=generator.device, dtype=generator.dtype)
+        self.network = network.to(device=generator.device, dtype=generator.dtype)
 
     def __call__(
         self, images: Tensor, fixed: Latents | None = None, *, passes: int, weight: Tensor | None = None
@@ -99,7 +99,7 @@ class AmortisedEncoder:
         decoded: Tensor | None = None
         with torch.no_grad():
             for _ in range(passes):
-                latents = refine(self._network, self.space, images, decoded, latents)
+                latents = refine(self.network, self.space, images, decoded, latents)
                 decoded = self.generator({**fixed, **latents})
                 if weight is not None:
                     decoded = decoded * (weight > 0)

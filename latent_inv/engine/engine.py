@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from latent_inv.build import Catalogue, Job, build_job
+from latent_inv.build import Job, build_job
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import Placement
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError
 from latent_inv.generators.base import Generator
@@ -38,6 +39,7 @@ from .footprint import Admission
 from .health import Load
 from .job import JobRun
 from .lanes import Lanes
+from .loading import uses_generator
 from .run import Row
 from .scheduler import Lane
 from .starts import first_tensors, moved_start, solver_key, warm_up
@@ -54,6 +56,7 @@ class Engine:
 
     Args:
         memory_bytes: what its jobs may take together, as far as can be estimated; None: not estimated, no limit.
+        generator_bytes: what loaded generators may take together; None: no limit.
         on_work: called with the ids of the jobs that are about to be worked on, before each piece of work.
     """
 
@@ -64,11 +67,12 @@ class Engine:
         *,
         encoders: Mapping[str, Path] | None = None,
         memory_bytes: int | None = None,
+        generator_bytes: int | None = None,
         on_work: Callable[[tuple[str, ...]], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         placement.apply()
-        self.catalogue = Catalogue(table, placement, encoders)
+        self.catalogue = Catalogue(table, placement, encoders, generator_bytes)
         self.placement = placement
         self._clock, self._on_work = clock, on_work
         self._admission = Admission(self.catalogue, memory_bytes)
@@ -87,14 +91,20 @@ class Engine:
         if job_id in self:
             raise AlreadyExistsError(f'a job with the id "{job_id:.80}" is running', field="job_id")
         self._on_work((job_id,))
-        if not isinstance(spec, JobSpec):
-            self._requests.put(job_id, requests.prepare(spec, self.catalogue))
-            return
+        if uses_generator(spec):
+            self.catalogue.use(job_id, spec.generator)
         try:
-            self._admit(job_id, spec, checkpoint)
+            if isinstance(spec, JobSpec):
+                self._admit(job_id, spec, checkpoint)
+            else:
+                self._requests.put(job_id, requests.prepare(spec, self.catalogue))
         except BaseException:
-            self._admission.release(job_id)
+            self._let_go(job_id)
             raise
+
+    def _let_go(self, job_id: str) -> None:
+        self._admission.release(job_id)
+        self.catalogue.leave(job_id)
 
     def _admit(self, job_id: str, spec: JobSpec, checkpoint: bytes | None) -> None:
         admitted = self._clock()
@@ -130,6 +140,7 @@ class Engine:
             self._end_all(run, Outcome.cancelled)
         dropped = self._requests.cancel(job_id)
         if dropped is not None:
+            self.catalogue.leave(job_id)
             self._events.append(dropped)
 
     def checkpoint(self, job_id: str) -> None:
@@ -144,6 +155,7 @@ class Engine:
             self._on_work((self._requests.next_id,))
             answered = self._requests.turn()
             if answered is not None:
+                self.catalogue.leave(answered.job_id)
                 self._events.append(answered)
         lane = self._lanes.next()
         if lane is not None:
@@ -167,7 +179,9 @@ class Engine:
         lanes, reserved = self._lanes.count, self._admission.reserved
         lane_places, times = self._lanes.places, self._times
         stepped = (times.steps, times.seconds, times.counts, times.rows, times.places)
-        return Load(jobs, len(self._lanes), lanes, lane_places, *stepped, reserved, limit or 0)
+        loaded = self.catalogue.loaded
+        generators = (len(loaded), sum(one.memory_bytes for one in loaded))
+        return Load(jobs, len(self._lanes), lanes, lane_places, *stepped, reserved, limit or 0, *generators)
 
     def close(self) -> None:
         """Forget all jobs."""
@@ -306,5 +320,5 @@ class Engine:
 
     def _forget(self, run: JobRun) -> None:
         del self._jobs[run.job_id]
-        self._admission.release(run.job_id)
+        self._let_go(run.job_id)
         self._lanes.leave(run)

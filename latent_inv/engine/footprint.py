@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_inv.build import Catalogue, Stage, build_job
+from latent_inv.build import Stage, build_job
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import Placement
 from latent_inv.errors import LimitError
 from latent_inv.generators.base import Generator
@@ -36,6 +37,8 @@ from .starts import first_tensors
 
 #: share of the memory of the machine or card that jobs may take; networks, pictures and torch itself need some, too
 _SHARE = {"cpu": 0.6, "mps": 0.5, "cuda": 0.85}
+#: share that loaded generators may take; on a CPU and a card what is left over from jobs is about as much
+_GENERATOR_SHARE = 0.15
 #: seconds after which a job that did not fit may be tried again
 _RETRY_SECONDS = 5.0
 #: a call without a graph holds the tensors of two layers at a time, which is so many pictures for most networks
@@ -217,10 +220,18 @@ class Admission:
 
 def default_limit(placement: Placement) -> int:
     """Bytes that jobs may take where nothing else is said: a share of what the card or the machine has."""
-    kind = placement.device.split(":")[0]
-    if kind == "cuda":
-        return int(_SHARE[kind] * torch.cuda.get_device_properties(placement.torch_device).total_memory)
-    return int(_SHARE[kind] * memory_bytes())
+    return int(_SHARE[placement.device.split(":")[0]] * _memory_of(placement))
+
+
+def default_generator_limit(placement: Placement) -> int:
+    """Bytes that loaded generators may take where nothing else is said."""
+    return int(_GENERATOR_SHARE * _memory_of(placement))
+
+
+def _memory_of(placement: Placement) -> int:
+    if placement.torch_device.type == "cuda":
+        return int(torch.cuda.get_device_properties(placement.torch_device).total_memory)
+    return memory_bytes()
 
 
 def has_jacobian(stage: Stage) -> bool:

@@ -22,6 +22,7 @@ class Load:
             ranges of `durations`, `row_steps` and `place_steps`: rows and places that they had.
         reserved_bytes: memory that the admitted jobs are estimated to need at most.
         memory_bytes: what these estimates may come to.
+        generators: how many are loaded, and `generator_bytes`: what they take.
     """
 
     jobs: int = 0
@@ -35,6 +36,8 @@ class Load:
     place_steps: int = 0
     reserved_bytes: int = 0
     memory_bytes: int = 0
+    generators: int = 0
+    generator_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from latent_inv.result import Finished
 from latent_inv.spec import Spec
 
 from .engine import Engine
-from .loading import Loader, Need, check, needs
+from .loading import Loader, Need, check, needs, uses_generator
 
 
 @dataclass
@@ -82,6 +82,7 @@ class Intake:
         if order is None:
             return False
         self._hungry.discard(job_id)
+        self._engine.catalogue.leave(job_id)
         self._accept(order)
         self._end(order, CancelledError("the job was cancelled before its first step"))
         return True
@@ -109,12 +110,19 @@ class Intake:
         ready: dict[str, _Order] = {}
         for job_id, order in list(self._parked.items()):
             errors = [failed[need.key] for need in order.needs if need.key in failed]
-            if errors:
+            if errors and self._may_wait(errors[0]):
+                self._starve(order)
+            elif errors and _in_time(errors[0]):
+                self._want(order)  # whoever was in the way has ended meanwhile
+            elif errors:
                 del self._parked[job_id]
+                self._engine.catalogue.leave(job_id)
                 self._end(order, errors[0])
+            elif job_id in self._hungry:
+                continue
             elif not self._loader.has(order.needs):
-                self._loader.begin(order.needs)  # one may need what another one's load has just brought
-            elif job_id not in self._hungry:
+                self._want(order)  # one may need what another one's load has just brought
+            else:
                 ready[job_id] = self._parked.pop(job_id)
         if ready:
             self._submits = {**ready, **self._submits}
@@ -127,14 +135,14 @@ class Intake:
                 check(order.spec, self._engine.catalogue)
                 self._parked[order.job_id] = order
                 self._accept(order)
-                self._loader.begin(order.needs)
+                self._want(order)
                 return
             self._engine.submit(order.job_id, order.spec, order.checkpoint)
         except LimitError as error:
             # An accepted job waits until there is room; with nothing else to do there is room, or never.
-            if order.number is None and error.retry_after is not None and not self._engine.idle:
+            if order.number is None and self._may_wait(error):
                 self._parked[order.job_id] = order
-                self._hungry.add(order.job_id)
+                self._starve(order)
             else:
                 self._end(order, error)
         except Exception as error:
@@ -143,6 +151,20 @@ class Intake:
             self._accept(order)
             if order.wants_checkpoint:
                 self._engine.checkpoint(order.job_id)
+
+    def _may_wait(self, error: LatentInvError) -> bool:
+        return _in_time(error) and not self._engine.idle
+
+    def _want(self, order: _Order) -> None:
+        """Load what it needs; until it is there, nothing of its generator goes."""
+        if uses_generator(order.spec):
+            self._engine.catalogue.use(order.job_id, order.spec.generator)
+        self._loader.begin(order.needs)
+
+    def _starve(self, order: _Order) -> None:
+        """Wait until a job is over; its generator may go meanwhile."""
+        self._hungry.add(order.job_id)
+        self._engine.catalogue.leave(order.job_id)
 
     def _accept(self, order: _Order) -> None:
         if order.number is not None:
@@ -155,3 +177,8 @@ class Intake:
             self._send(("event", Finished(order.job_id, 1, error=error)))
         else:
             self._send(("reply", order.number, error))
+
+
+def _in_time(error: LatentInvError) -> bool:
+    """Is there no room now, and some later?"""
+    return isinstance(error, LimitError) and error.retry_after is not None

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from latent_inv import spec as specs
 from latent_inv.asset_table import ASSETS
 from latent_inv.assets import fetch
-from latent_inv.build import Catalogue
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import DTYPES
 from latent_inv.errors import LatentInvError, UnavailableError
 from latent_inv.generators.base import LoadProgress
+from latent_inv.generators.half import HALVES
 from latent_inv.incidents import as_typed
 from latent_inv.outline import fit_job, lane_width, wants_encoder
 from latent_inv.perceptual import METRICS, load_metric
@@ -31,12 +32,14 @@ class Need:
         title: for whoever looks at the worker.
         assets: names of files that are fetched first, as that takes longest and disturbs nobody.
         load: puts it on the device.
+        here: is it still there, once it was loaded?
     """
 
     key: Hashable
     title: str
     assets: tuple[str, ...]
     load: Callable[[LoadProgress], object]
+    here: Callable[[], bool] = lambda: True
 
 
 def needs(spec: specs.Spec, catalogue: Catalogue) -> list[Need]:
@@ -46,16 +49,31 @@ def needs(spec: specs.Spec, catalogue: Catalogue) -> list[Need]:
         SpecError: there is no such generator. UnsupportedError: its network cannot compute in that precision.
     """
     name = spec.generator
-    if isinstance(spec, specs.DescribeSpec):
+    if isinstance(spec, specs.DescribeSpec) or (isinstance(spec, specs.ResidenceSpec) and spec.action != "load"):
         return []
     dtype, precision = spec.dtype, catalogue.precision_of(spec)
     files = tuple(asset for asset in (name,) if asset in ASSETS)
     key = (name, dtype, precision)
-    found = [Need(("generator", *key), name, files, lambda tell: catalogue.at(*key, tell))]
-    encodes = wants_encoder(spec) if isinstance(spec, specs.JobSpec) else isinstance(spec, specs.EncodeSpec)
+    part = ("half", precision) if precision in HALVES else ("generator", dtype)
+    found = [
+        Need(
+            ("generator", *key),
+            name,
+            files,
+            lambda tell: catalogue.at(*key, tell),
+            lambda: catalogue.holds(name, ("generator", dtype)) and catalogue.holds(name, part),
+        )
+    ]
+    encoding = isinstance(spec, (specs.EncodeSpec, specs.ResidenceSpec))
+    encodes = wants_encoder(spec) if isinstance(spec, specs.JobSpec) else encoding
     if encodes and catalogue.has_encoder(name):
         title = f"the encoder of {name}"
-        found.append(Need(("encoder", *key), title, (), lambda _: catalogue.encoder(*key)))
+        encoder = ("encoder", dtype, precision)
+        found.append(
+            Need(
+                ("encoder", *key), title, (), lambda _: catalogue.encoder(*key), lambda: catalogue.holds(name, encoder)
+            )
+        )
     if isinstance(spec, specs.JobSpec):
         metric, device = spec.perceptual, catalogue.placement.torch_device
         files = tuple(asset for asset in METRICS[metric].assets if asset in ASSETS)
@@ -65,6 +83,13 @@ def needs(spec: specs.Spec, catalogue: Catalogue) -> list[Need]:
             )
         )
     return found
+
+
+def uses_generator(spec: specs.Spec) -> bool:
+    """Does it need a generator to be whole until it is over?"""
+    if isinstance(spec, specs.ResidenceSpec):
+        return spec.action == "load"
+    return not isinstance(spec, specs.DescribeSpec)
 
 
 def check(spec: specs.Spec, catalogue: Catalogue) -> None:
@@ -98,11 +123,14 @@ class Loader:
 
     def has(self, wanted: list[Need]) -> bool:
         """Is everything here?"""
-        return all(need.key in self._here for need in wanted)
+        return all(self._has(need) for need in wanted)
+
+    def _has(self, need: Need) -> bool:
+        return need.key in self._here and need.here()
 
     def begin(self, wanted: list[Need]) -> None:
         """Load what is missing and is not on its way yet; what others are made for comes first, files at once."""
-        missing = [need for need in wanted if need.key not in self._here]
+        missing = [need for need in wanted if not self._has(need)]
         for place, need in enumerate(missing):
             if (place == 0 or need.assets) and need.key not in self._threads:
                 self._start(need)

@@ -45,7 +45,7 @@ class RemoteEngine:
     Safe to use from several threads. If the worker dies, or is ended by `kill`, all its jobs end in `Lost` events.
 
     Args:
-        device, threads, lane_width, memory_mb, precision: see `WorkerSettings`.
+        device, threads, lane_width, memory_mb, generator_memory_mb, precision: see `WorkerSettings`.
         catalogue, aliases: see `WorkerSettings`.
         by_hand: only `start` starts a worker. Else one is started here, and by the next `submit` after it was lost.
         events: where events go, if others put theirs there, too; whoever gives it reads it instead of `poll`.
@@ -62,11 +62,21 @@ class RemoteEngine:
         *,
         aliases: tuple[tuple[str, str], ...] = (),
         memory_mb: int | None = None,
+        generator_memory_mb: int | None = None,
         precision: str = "float32",
         by_hand: bool = False,
         events: Events | None = None,
     ) -> None:
-        self._settings = WorkerSettings(device, threads, lane_width, memory_mb, catalogue, aliases, precision=precision)
+        self._settings = WorkerSettings(
+            device,
+            threads,
+            lane_width,
+            memory_mb,
+            catalogue,
+            aliases,
+            precision=precision,
+            generator_memory_mb=generator_memory_mb,
+        )
         self._by_hand = by_hand
         self._lock = threading.Lock()
         self._starting = threading.Lock()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from latent_inv import spec as specs
-from latent_inv.build import Catalogue, split
+from latent_inv.build import split
+from latent_inv.catalogue import Catalogue
 from latent_inv.classes import given
 from latent_inv.encoders import PictureEncoder
 from latent_inv.errors import (
@@ -29,7 +30,7 @@ from latent_inv.generators.base import Generator
 from latent_inv.incidents import as_typed
 from latent_inv.latents import fit_latents
 from latent_inv.outline import fit_picture
-from latent_inv.result import Decoded, Described, Encoded, Finished, Sampled
+from latent_inv.result import Decoded, Described, Encoded, Finished, Residents, Sampled
 from latent_inv.seeding import stream
 from latent_inv.types import Latents
 
@@ -58,6 +59,8 @@ def prepare(spec: specs.Spec, catalogue: Catalogue) -> Work:
         return _encode(spec, catalogue)
     if isinstance(spec, specs.DescribeSpec):
         return _describe(spec, catalogue)
+    if isinstance(spec, specs.ResidenceSpec):
+        return _reside(spec, catalogue)
     raise InternalError(f"no work is known for {type(spec).__name__}")
 
 
@@ -232,6 +235,18 @@ def _describe(spec: specs.DescribeSpec, catalogue: Catalogue) -> Work:
 
 def _finite(latents: Latents) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in latents.values())
+
+
+def _reside(spec: specs.ResidenceSpec, catalogue: Catalogue) -> Work:
+    freed = catalogue.unload(spec.generator) if spec.action == "unload" else 0
+    if spec.action == "load":
+        catalogue.at(spec.generator, spec.dtype, catalogue.precision_of(spec))
+
+    def work() -> Work:
+        yield
+        return Residents(catalogue.loaded, catalogue.budget or 0, freed)
+
+    return work()
 
 
 def decode_all(

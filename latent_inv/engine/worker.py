@@ -47,6 +47,7 @@ class WorkerSettings:
     Attributes:
         device, threads, lane_width, precision: as in `device.place`.
         memory_mb: what its jobs may take together, in MiB; None takes a share of what the device has.
+        generator_memory_mb: what loaded generators may take together, in MiB; None takes a share, too.
         catalogue: "module:name" of the table of generators; a name, so that a new process can find it too.
         aliases: further generators, name -> reference.
         log_level: least that a process of its own tells of what it logs.
@@ -60,6 +61,7 @@ class WorkerSettings:
     aliases: tuple[tuple[str, str], ...] = ()
     log_level: int = logging.WARNING
     precision: str = "float32"
+    generator_memory_mb: int | None = None
 
 
 def serve_process(pipe: Connection, settings: WorkerSettings) -> None:
@@ -107,7 +109,7 @@ class Worker:
         from latent_inv.generators import FAMILIES, GeneratorTable
 
         from .engine import Engine
-        from .footprint import default_limit
+        from .footprint import default_generator_limit, default_limit
         from .intake import Intake
         from .loading import Loader
 
@@ -116,7 +118,9 @@ class Worker:
         table = GeneratorTable(fixed, FAMILIES, dict(settings.aliases))
         placement = place(settings.device, settings.threads, settings.lane_width, settings.precision)
         limit = default_limit(placement) if settings.memory_mb is None else settings.memory_mb * 2**20
-        self._engine = Engine(table, placement, memory_bytes=limit, on_work=self._tell_work)
+        kept = settings.generator_memory_mb
+        room = default_generator_limit(placement) if kept is None else kept * 2**20
+        self._engine = Engine(table, placement, memory_bytes=limit, generator_bytes=room, on_work=self._tell_work)
         self._pipe, self._sending = pipe, threading.Lock()
         self._news = threading.Event()
         self._loader = Loader(self._news.set)

@@ -213,6 +213,11 @@ class Generator(ABC):
         return self._full is not None
 
     @property
+    def hidden_bytes(self) -> int:
+        """Memory that it takes beside the tensors of its network."""
+        return 0
+
+    @property
     def full(self) -> Generator:
         """The same generator with all digits; itself, unless it was made by `rounded`."""
         return self._full or self

@@ -49,6 +49,11 @@ class OnnxFile(Own):
             raise AssetError(f"{cls.file} is another file than when it was opened; start again")
         return Session(cls.path, cls.signature)
 
+    @property
+    def hidden_bytes(self) -> int:
+        """The session holds what is in the files."""
+        return sum(path.stat().st_size for path in (self.path, *self.parts) if path.exists())
+
 
 class Session(nn.Module):
     """The model as a module without parameters: inputs in order, [R, …] -> one tensor, [R, …], on their device.

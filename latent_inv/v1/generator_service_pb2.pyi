@@ -99,6 +99,66 @@ class GetGeneratorResponse(_message.Message):
     generator: Generator
     def __init__(self, generator: _Optional[_Union[Generator, _Mapping]] = ...) -> None: ...
 
+class LoadedGenerator(_message.Message):
+    __slots__ = ("name", "memory_bytes", "formats", "users", "device")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FORMATS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    memory_bytes: int
+    formats: _containers.RepeatedScalarFieldContainer[str]
+    users: int
+    device: str
+    def __init__(self, name: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., formats: _Optional[_Iterable[str]] = ..., users: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
+
+class ListLoadedGeneratorsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLoadedGeneratorsResponse(_message.Message):
+    __slots__ = ("generators", "budget_bytes")
+    GENERATORS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    generators: _containers.RepeatedCompositeFieldContainer[LoadedGenerator]
+    budget_bytes: int
+    def __init__(self, generators: _Optional[_Iterable[_Union[LoadedGenerator, _Mapping]]] = ..., budget_bytes: _Optional[int] = ...) -> None: ...
+
+class LoadGeneratorRequest(_message.Message):
+    __slots__ = ("generator", "dtype", "precision")
+    GENERATOR_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    generator: str
+    dtype: _data_pb2.Dtype
+    precision: _data_pb2.Precision
+    def __init__(self, generator: _Optional[str] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
+
+class LoadGeneratorResponse(_message.Message):
+    __slots__ = ("generators", "budget_bytes")
+    GENERATORS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    generators: _containers.RepeatedCompositeFieldContainer[LoadedGenerator]
+    budget_bytes: int
+    def __init__(self, generators: _Optional[_Iterable[_Union[LoadedGenerator, _Mapping]]] = ..., budget_bytes: _Optional[int] = ...) -> None: ...
+
+class UnloadGeneratorRequest(_message.Message):
+    __slots__ = ("generator",)
+    GENERATOR_FIELD_NUMBER: _ClassVar[int]
+    generator: str
+    def __init__(self, generator: _Optional[str] = ...) -> None: ...
+
+class UnloadGeneratorResponse(_message.Message):
+    __slots__ = ("generators", "budget_bytes", "freed_bytes")
+    GENERATORS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    generators: _containers.RepeatedCompositeFieldContainer[LoadedGenerator]
+    budget_bytes: int
+    freed_bytes: int
+    def __init__(self, generators: _Optional[_Iterable[_Union[LoadedGenerator, _Mapping]]] = ..., budget_bytes: _Optional[int] = ..., freed_bytes: _Optional[int] = ...) -> None: ...
+
 class SampleRequest(_message.Message):
     __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions", "precision")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]

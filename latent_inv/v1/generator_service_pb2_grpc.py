@@ -60,6 +60,21 @@ class GeneratorServiceStub:
                 request_serializer=latent__inv_dot_v1_dot_generator__service__pb2.DecodeRequest.SerializeToString,
                 response_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.DecodeResponse.FromString,
                 _registered_method=True)
+        self.ListLoadedGenerators = channel.unary_unary(
+                '/latent_inv.v1.GeneratorService/ListLoadedGenerators',
+                request_serializer=latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsRequest.SerializeToString,
+                response_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsResponse.FromString,
+                _registered_method=True)
+        self.LoadGenerator = channel.unary_unary(
+                '/latent_inv.v1.GeneratorService/LoadGenerator',
+                request_serializer=latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorRequest.SerializeToString,
+                response_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorResponse.FromString,
+                _registered_method=True)
+        self.UnloadGenerator = channel.unary_unary(
+                '/latent_inv.v1.GeneratorService/UnloadGenerator',
+                request_serializer=latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorRequest.SerializeToString,
+                response_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorResponse.FromString,
+                _registered_method=True)
 
 
 class GeneratorServiceServicer:
@@ -101,6 +116,27 @@ class GeneratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLoadedGenerators(self, request, context):
+        """Lists the generators whose weights are in memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadGenerator(self, request, context):
+        """Brings the weights of a generator into the memory of every device, so that its first job need not wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadGenerator(self, request, context):
+        """Frees the memory of a generator on every device; FAILED_PRECONDITION while it is in use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GeneratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +164,21 @@ def add_GeneratorServiceServicer_to_server(servicer, server):
                     servicer.Decode,
                     request_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.DecodeRequest.FromString,
                     response_serializer=latent__inv_dot_v1_dot_generator__service__pb2.DecodeResponse.SerializeToString,
+            ),
+            'ListLoadedGenerators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoadedGenerators,
+                    request_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsRequest.FromString,
+                    response_serializer=latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsResponse.SerializeToString,
+            ),
+            'LoadGenerator': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadGenerator,
+                    request_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorRequest.FromString,
+                    response_serializer=latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorResponse.SerializeToString,
+            ),
+            'UnloadGenerator': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadGenerator,
+                    request_deserializer=latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorRequest.FromString,
+                    response_serializer=latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +317,87 @@ class GeneratorService:
             '/latent_inv.v1.GeneratorService/Decode',
             latent__inv_dot_v1_dot_generator__service__pb2.DecodeRequest.SerializeToString,
             latent__inv_dot_v1_dot_generator__service__pb2.DecodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoadedGenerators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latent_inv.v1.GeneratorService/ListLoadedGenerators',
+            latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsRequest.SerializeToString,
+            latent__inv_dot_v1_dot_generator__service__pb2.ListLoadedGeneratorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadGenerator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latent_inv.v1.GeneratorService/LoadGenerator',
+            latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorRequest.SerializeToString,
+            latent__inv_dot_v1_dot_generator__service__pb2.LoadGeneratorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadGenerator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latent_inv.v1.GeneratorService/UnloadGenerator',
+            latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorRequest.SerializeToString,
+            latent__inv_dot_v1_dot_generator__service__pb2.UnloadGeneratorResponse.FromString,
             options,
             channel_credentials,
             insecure,

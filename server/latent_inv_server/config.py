@@ -122,6 +122,14 @@ class ServerConfig(Settings):
         low=64,
         optional=True,
     )
+    generator_memory_mb: int | None = _option(
+        None,
+        "worker",
+        "Most memory that loaded generators take; the least recently used goes first. None: a share of what there is.",
+        unit="MiB",
+        low=1,
+        optional=True,
+    )
     generators: tuple[str, ...] = _option(
         (),
         "worker",

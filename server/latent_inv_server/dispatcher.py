@@ -69,6 +69,11 @@ class Dispatcher:
         return bool(getattr(self._engine, "alive", True))
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that have a worker each, as a `ResidenceSpec` takes them."""
+        return tuple(getattr(self._engine, "devices", ("",)))
+
+    @property
     def requests(self) -> int:
         """Requests without progress that the engine has not answered; they count though their caller has left."""
         return len(self._requests)

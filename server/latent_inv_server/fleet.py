@@ -16,7 +16,7 @@ from latent_inv.engine.remote import ProcessEngine
 from latent_inv.errors import AlreadyExistsError, LatentInvError, LimitError, UnavailableError
 from latent_inv.incidents import as_typed
 from latent_inv.result import Event, Finished
-from latent_inv.spec import Spec
+from latent_inv.spec import ResidenceSpec, Spec
 
 from .config import ServerConfig
 
@@ -69,7 +69,8 @@ class Fleet:
 
     Args:
         devices: a worker for each.
-        threads, lane_width, precision, memory_mb, catalogue, aliases: of each worker, see `WorkerSettings`.
+        threads, lane_width, precision, memory_mb, generator_memory_mb, catalogue, aliases: of each worker, see
+            `WorkerSettings`.
         heartbeat_seconds: a worker is replaced if its loop has not turned, or nothing was heard of it, for so long.
         wait_seconds: how long `submit` waits for a worker that is being started.
     Attributes:
@@ -85,6 +86,7 @@ class Fleet:
         *,
         precision: str = "float32",
         memory_mb: int | None = None,
+        generator_memory_mb: int | None = None,
         catalogue: str = DEFAULT_CATALOGUE,
         aliases: tuple[tuple[str, str], ...] = (),
         heartbeat_seconds: float = 30.0,
@@ -107,6 +109,7 @@ class Fleet:
                 aliases=aliases,
                 precision=precision,
                 memory_mb=memory_mb,
+                generator_memory_mb=generator_memory_mb,
                 by_hand=True,
                 events=self._events,
             )
@@ -140,7 +143,7 @@ class Fleet:
         end = time.monotonic() + self._wait_seconds
         full: dict[_Seat, LimitError] = {}
         while True:
-            seat = self._place(job_id, end, full)
+            seat = self._place(job_id, end, full, spec.device if isinstance(spec, ResidenceSpec) else "")
             try:
                 seat.engine.submit(job_id, spec, checkpoint)
                 return
@@ -173,6 +176,11 @@ class Fleet:
             if isinstance(event, Finished):
                 self._leave(event.job_id, forget=True)
         return events
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices, in their order."""
+        return tuple(seat.device for seat in self._seats)
 
     @property
     def alive(self) -> bool:
@@ -212,17 +220,18 @@ class Fleet:
 
     # ---- where a job goes ------------------------------------------------------------------------
 
-    def _place(self, job_id: str, end: float, full: dict[_Seat, LimitError]) -> _Seat:
+    def _place(self, job_id: str, end: float, full: dict[_Seat, LimitError], device: str) -> _Seat:
         """Take the seat with the fewest jobs for a job, waiting until there is one.
 
         Args:
             full: seats that have no room for it.
+            device: the only one that is meant; empty: any.
         """
         with self._changed:
             while True:
                 if self._closing.is_set():
                     raise UnavailableError("the engine is closed")
-                there = [seat for seat in self._seats if seat.engine.alive]
+                there = [seat for seat in self._seats if seat.engine.alive and device in ("", seat.device)]
                 open_ = [seat for seat in there if seat not in full]
                 if open_:
                     seat = min(open_, key=lambda seat: (len(seat.jobs), seat.engine.health.load.rows))
@@ -311,6 +320,7 @@ def open_fleet(config: ServerConfig) -> Fleet:
         config.lane_width,
         precision=config.precision,
         memory_mb=config.memory_mb,
+        generator_memory_mb=config.generator_memory_mb,
         aliases=config.aliases,
         heartbeat_seconds=config.heartbeat_seconds,
     )

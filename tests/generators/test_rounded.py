@@ -10,7 +10,8 @@ import torch
 from torch.func import jvp, vmap
 
 from latent_inv import spec
-from latent_inv.build import Catalogue, build_job
+from latent_inv.build import build_job
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import Placement, place
 from latent_inv.engine.engine import Engine
 from latent_inv.generators import GENERATORS

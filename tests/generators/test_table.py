@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from latent_inv import spec as specs
-from latent_inv.build import Catalogue
+from latent_inv.catalogue import Catalogue
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.errors import AssetError, SpecError

@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "lane_width": (1, 2, 3),
     "precision": ("bfloat16", "float16", "float32"),
     "memory_mb": (1000, 2000, 3000),
+    "generator_memory_mb": (100, 200, 300),
     "generators": (["a=b:c"], ["a=b:/c", "d=e:f"], ["g=h:i?j=k"]),
     "checkpoint_steps": (1, 2, 3),
     "heartbeat_seconds": (1.5, 2, 3.5),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
 
 import grpc.aio
 
 from latent_inv import convert
 from latent_inv.errors import InputError
-from latent_inv.spec import DescribeSpec
+from latent_inv.result import Residents
+from latent_inv.spec import DescribeSpec, ResidenceSpec
 from latent_inv.v1 import generator_service_pb2 as generators
 from latent_inv.v1 import generator_service_pb2_grpc as generators_grpc
 from latent_inv_server.artifacts import Artifacts
@@ -52,3 +55,29 @@ class GeneratorServicer(generators_grpc.GeneratorServiceServicer):
     async def Decode(self, request: generators.DecodeRequest, context: Context) -> generators.DecodeResponse:
         decoded = await self._dispatcher.ask(convert.decode_spec(request))
         return await self._dispatcher.in_thread(lambda: convert.decoded_to(decoded))
+
+    async def ListLoadedGenerators(
+        self, request: generators.ListLoadedGeneratorsRequest, context: Context
+    ) -> generators.ListLoadedGeneratorsResponse:
+        answer = await self._everywhere(ResidenceSpec(), generators.ListLoadedGeneratorsResponse)
+        return cast(generators.ListLoadedGeneratorsResponse, answer)
+
+    async def LoadGenerator(
+        self, request: generators.LoadGeneratorRequest, context: Context
+    ) -> generators.LoadGeneratorResponse:
+        answer = await self._everywhere(convert.load_spec(request), generators.LoadGeneratorResponse)
+        return cast(generators.LoadGeneratorResponse, answer)
+
+    async def UnloadGenerator(
+        self, request: generators.UnloadGeneratorRequest, context: Context
+    ) -> generators.UnloadGeneratorResponse:
+        spec = ResidenceSpec(action="unload", generator=request.generator)
+        return cast(
+            generators.UnloadGeneratorResponse, await self._everywhere(spec, generators.UnloadGeneratorResponse)
+        )
+
+    async def _everywhere(self, spec: ResidenceSpec, kind: type[Any]) -> Any:
+        """Ask each worker; they answer side by side."""
+        asked = [self._dispatcher.ask(replace(spec, device=device)) for device in self._dispatcher.devices]
+        each: list[Residents] = list(await asyncio.gather(*asked))
+        return convert.residents_to(each, kind)

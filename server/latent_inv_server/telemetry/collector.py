@@ -130,6 +130,8 @@ _GAUGES: tuple[tuple[str, str, Callable[[Health], float]], ...] = (
         lambda health: health.load.reserved_bytes,
     ),
     ("memory_limit_bytes", "What these estimates may come to.", lambda health: health.load.memory_bytes),
+    ("generators", "Generators whose weights are in memory.", lambda health: health.load.generators),
+    ("generator_bytes", "What these generators take.", lambda health: health.load.generator_bytes),
     ("jobs", "Jobs and requests that are not over.", lambda health: health.load.jobs),
     ("waiting_jobs", "Jobs that wait for weights or memory.", lambda health: health.waiting),
     ("lanes", "Calls of a round: rows that are stepped together.", lambda health: health.load.lanes),
