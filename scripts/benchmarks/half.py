@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.generators import GENERATORS
 from latent_inv.generators.base import Generator
+from latent_inv.generators.diffusers_autoencoder import open_model
 from latent_inv.generators.half import HALVES
 from latent_inv.images import Picture
 from latent_inv.solve import run as run_one
@@ -33,10 +35,8 @@ def half(options: Options) -> list[Figure]:
     faces, photos = (engine.catalogue.load(name, "float32") for name in ("faces", "photos"))
     pictures = [torch.from_numpy(pixels) for pixels in list(photographs().values())[:4]]
     with torch.no_grad():
-        given = {
-            "faces": (faces, faces.sample(range(options.seed, options.seed + 4))),
-            "photos": (photos, photos.encode(torch.stack(pictures))),
-        }
+        encoded = photos.encode(torch.stack(pictures)) or {}
+        given = {"faces": (faces, faces.sample(range(options.seed, options.seed + 4))), "photos": (photos, encoded)}
         drawn = Picture(faces(faces.sample([options.seed]))[0].numpy())
     jobs: dict[str, dict[str, Any]] = {
         "faces": {"picture": drawn, "solver": Adam()},
@@ -50,7 +50,26 @@ def half(options: Options) -> list[Figure]:
             if precision == "bfloat16":
                 figures += _times(name, exact, rounded, latents, 3 if options.quick else 15)
         figures += _job(name, engine, jobs[name], 2 if options.quick else 100)
-    return figures
+    return figures + _autoencoder(options)
+
+
+def _autoencoder(options: Options) -> list[Figure]:
+    """The layout of Stable Diffusion's autoencoder with random weights, 256 × 256: what its size costs."""
+    import diffusers
+
+    widths = (32, 32, 32, 32) if options.quick else (128, 256, 512, 512)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model: Any = diffusers.AutoencoderKL(block_out_channels=widths, layers_per_block=2, **blocks)
+        model.save_pretrained(folder)
+        exact = open_model(folder, "autoencoder_kl").load(torch.device("cpu"), torch.float32)
+    rounded = exact.rounded(torch.bfloat16)
+    latents = exact.sample((options.seed,), "", (256, 256))
+    return [
+        _error("autoencoder_kl", exact, rounded, latents),
+        *_times("autoencoder_kl", exact, rounded, latents, 2 if options.quick else 5, (1,)),
+    ]
 
 
 def _error(name: str, exact: Generator, rounded: Generator, latents: Latents) -> Figure:
@@ -61,10 +80,12 @@ def _error(name: str, exact: Generator, rounded: Generator, latents: Latents) ->
     return Figure(f"{name}_{rounded.precision}_psnr_db", statistics.mean(found), "dB", text)
 
 
-def _times(name: str, exact: Generator, rounded: Generator, latents: Latents, repeats: int) -> list[Figure]:
+def _times(
+    name: str, exact: Generator, rounded: Generator, latents: Latents, repeats: int, widths: Sequence[int] = WIDTHS
+) -> list[Figure]:
     """Seconds in float32 over those in half precision, with the gradient as a job needs it."""
     figures = []
-    for width in WIDTHS:
+    for width in widths:
         some = {part: tensor[:width].clone() for part, tensor in latents.items()}
         wide, narrow = [], []
         for _ in range(repeats):
