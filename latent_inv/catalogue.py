@@ -22,7 +22,7 @@ from .generators.base import Generator, LoadProgress
 from .generators.half import HALVES
 from .generators.table import GeneratorTable
 from .outline import precision_of
-from .result import LoadedGenerator
+from .residents import LoadedGenerator
 
 #: seconds after which whoever found no room may try again
 _RETRY_SECONDS = 5.0

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .conditions import as_text
-from .errors import SpecError
+from .errors import SpecError, unknown_name
 from .settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -116,18 +116,28 @@ class DescribeSpec(Settings):
     generator: str = setting("", doc="Name of the generator; empty: all.")
 
 
+_ACTIONS = ("list", "load", "unload")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResidenceSpec(Settings):
-    """Which generators a worker holds: asked for, or changed."""
+    """Which generators a worker holds: asked for, or changed.
 
-    action: str = setting("list", choices=("list", "load", "unload"), doc="What to do before they are listed.")
+    Attributes:
+        action: what is done before they are listed: "list" (nothing), "load" or "unload".
+        device: the worker that is meant, by its device; empty: any.
+    """
+
+    action: str = "list"
+    device: str = ""
     generator: str = setting("", doc="Name of the generator that is loaded or unloaded.")
     dtype: str = setting("float32", choices=DTYPES, doc="Number format in which it is loaded.")
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
-    device: str = setting("", doc="The worker that is meant, by its device; empty: any.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_precision(self)
+        if self.action not in _ACTIONS:
+            raise unknown_name("action", self.action, list(_ACTIONS), field="action")
         if (self.action == "list") == bool(self.generator):
             raise SpecError("a generator is named to be loaded or unloaded, and not to list them", field="generator")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from latent_inv.result import LoadedGenerator, Residents
+from latent_inv.residents import LoadedGenerator, Residents
 from latent_inv.spec import ResidenceSpec
 from latent_inv.v1 import generator_service_pb2 as messages
 

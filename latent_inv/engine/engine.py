@@ -29,7 +29,7 @@ from latent_inv.incidents import as_typed, is_out_of_memory
 from latent_inv.outline import fit_job
 from latent_inv.result import Event, Outcome
 from latent_inv.solvers import Verdict
-from latent_inv.spec import JobSpec, Spec
+from latent_inv.spec import JobSpec, ResidenceSpec, Spec
 
 from . import requests
 from .batch import LaneBatch, Member
@@ -101,6 +101,8 @@ class Engine:
         except BaseException:
             self._let_go(job_id)
             raise
+        if isinstance(spec, ResidenceSpec):
+            self.catalogue.leave(job_id)  # what it wanted is done, and it is no user in its own answer
 
     def _let_go(self, job_id: str) -> None:
         self._admission.release(job_id)

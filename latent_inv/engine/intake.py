@@ -10,7 +10,7 @@ from typing import Any
 from latent_inv.errors import AlreadyExistsError, CancelledError, LatentInvError, LimitError
 from latent_inv.incidents import as_typed
 from latent_inv.result import Finished
-from latent_inv.spec import Spec
+from latent_inv.spec import ResidenceSpec, Spec
 
 from .engine import Engine
 from .loading import Loader, Need, check, needs, uses_generator
@@ -110,9 +110,9 @@ class Intake:
         ready: dict[str, _Order] = {}
         for job_id, order in list(self._parked.items()):
             errors = [failed[need.key] for need in order.needs if need.key in failed]
-            if errors and self._may_wait(errors[0]):
+            if errors and self._may_wait(order, errors[0]):
                 self._starve(order)
-            elif errors and _in_time(errors[0]):
+            elif errors and _in_time(order, errors[0]):
                 self._want(order)  # whoever was in the way has ended meanwhile
             elif errors:
                 del self._parked[job_id]
@@ -140,7 +140,7 @@ class Intake:
             self._engine.submit(order.job_id, order.spec, order.checkpoint)
         except LimitError as error:
             # An accepted job waits until there is room; with nothing else to do there is room, or never.
-            if order.number is None and self._may_wait(error):
+            if order.number is None and self._may_wait(order, error):
                 self._parked[order.job_id] = order
                 self._starve(order)
             else:
@@ -152,8 +152,8 @@ class Intake:
             if order.wants_checkpoint:
                 self._engine.checkpoint(order.job_id)
 
-    def _may_wait(self, error: LatentInvError) -> bool:
-        return _in_time(error) and not self._engine.idle
+    def _may_wait(self, order: _Order, error: LatentInvError) -> bool:
+        return _in_time(order, error) and not self._engine.idle
 
     def _want(self, order: _Order) -> None:
         """Load what it needs; until it is there, nothing of its generator goes."""
@@ -179,6 +179,6 @@ class Intake:
             self._send(("reply", order.number, error))
 
 
-def _in_time(error: LatentInvError) -> bool:
-    """Is there no room now, and some later?"""
-    return isinstance(error, LimitError) and error.retry_after is not None
+def _in_time(order: _Order, error: LatentInvError) -> bool:
+    """Is there no room now, and some later? Whoever wants a generator and no more is told, and does not wait."""
+    return not isinstance(order.spec, ResidenceSpec) and isinstance(error, LimitError) and error.retry_after is not None

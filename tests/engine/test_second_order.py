@@ -348,6 +348,7 @@ def test_a_face_near_by_is_found(solver: Any) -> None:
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
     asked = JobSpec(
         picture=Picture(image, None),
+        generator="faces",
         losses=(Pixel(),),
         solver=solver,
         initialiser=Given(latents={"z": (z + 0.3 * noise).numpy()}),
