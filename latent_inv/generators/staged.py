@@ -139,6 +139,6 @@ class Staged(Generator):
         if self.dtype == torch.float32:
             return self
         single = copy.copy(self)
-        single.network, single.dtype = copy.deepcopy(self.network).float(), torch.float32
-        single.network_dtype = torch.float32
+        single.network = copy.deepcopy(self.network).float()
+        single.dtype = single.network_dtype = torch.float32
         return single

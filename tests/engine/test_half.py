@@ -14,6 +14,7 @@ from latent_inv import spec as specs
 from latent_inv.device import place
 from latent_inv.engine.engine import Engine
 from latent_inv.errors import InternalError, LatentsError, LimitError, SpecError, UnsupportedError
+from latent_inv.generators import GENERATORS
 from latent_inv.images import Picture
 from latent_inv.outline import precision_of
 from latent_inv.result import Checkpoint, Finished, JobResult
@@ -202,6 +203,17 @@ def test_float32_is_let_in_only_where_it_fits(monkeypatch: pytest.MonkeyPatch) -
     assert engine._admission.reserved == 0
 
 
+def test_a_layer_is_found_through_its_way() -> None:
+    """Latents are lifted by the network in half precision, and stay float32."""
+    asked = specs.JobSpec(
+        picture=make_picture(64, 64), space="layer:1", losses=(Pixel(),), precision="bfloat16", budget=Budget(steps=6)
+    )
+    found = run(Engine(GENERATORS, place("cpu")), asked)
+    assert (found.precision, found.space, found.warnings) == ("bfloat16", "layer:1", ())
+    assert found.latents["layer:1"].dtype == np.float32
+    assert found.metrics.psnr_db >= found.history[0].metrics.psnr_db
+
+
 # ---- what cannot be ------------------------------------------------------------------------------
 
 
@@ -302,8 +314,6 @@ def test_auto_keeps_jobs_exact_that_can_be() -> None:
         (Adam(), "bfloat16"),
     ):
         assert precision_of(job(solver=solver), kind, here) == expected
-    from latent_inv.generators import GENERATORS
-
     many = job("photos", picture=make_picture(90, 100), solver=specs.Auto())
     assert precision_of(many, GENERATORS["photos"], here) == "bfloat16"
     assert result_of(job(initialiser=Seeds(), budget=Budget(steps=2)), Engine(TOYS, here)).precision == "bfloat16"
