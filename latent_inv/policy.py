@@ -22,7 +22,7 @@ IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
 #: starts and steps of the search for pictures that the generator cannot make exactly, and steps that finish it
 WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
 #: steps that refine what an encoder found, of pictures up to so many pixels; of larger ones fewer, but so many at least
-REFINING_STEPS, REFINED_PIXELS, LEAST_REFINING_STEPS = 200, 512 * 512, 20
+REFINING_STEPS, REFINED_PIXELS, LEAST_REFINING_STEPS = 200, 256 * 256, 20
 #: with less time than this, several starts would take it from each other
 WIDE_SECONDS = 20.0
 #: how a layer is searched from what was lifted into it: near is where it should stay, so steps are small
