@@ -185,6 +185,16 @@ ASSETS: dict[str, Asset] = {
         licence_unknown="the terms of that data set",
         used_for="generator eyes: class-conditional DCGAN, 128 × 128, painted eyes",
     ),
+    "eyes-encoder": Asset(
+        name="eyes-encoder",
+        source=PackageData("latent_inv", "encoders/weights/eyes.safetensors"),
+        sha256="faff9d2ac2409c60c934028626c48993b7c4936cb6858f3bcfa05d1b1d1a36d0",
+        size=5_624_384,
+        licence_package="part of this package, made by latent-inv train-encoder from what the generator eyes makes",
+        licence_data="inherits what holds for the generator eyes",
+        licence_unknown="whether the terms of the generator's data reach what is trained on its outputs",
+        used_for="encoder of eyes: where a search starts",
+    ),
     "photos": Asset(
         name="photos",
         source=PackageData("latent_inv", "generators/weights/photos.safetensors"),
@@ -241,4 +251,4 @@ ASSETS: dict[str, Asset] = {
 }
 
 #: generator -> the asset that is its encoder, where one comes with this package
-ENCODERS: dict[str, str] = {"faces": "faces-encoder"}
+ENCODERS: dict[str, str] = {"faces": "faces-encoder", "eyes": "eyes-encoder"}

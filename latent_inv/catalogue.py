@@ -207,12 +207,13 @@ class Catalogue:
         if self.budget is None:
             return
         total = sum(held.size for held in self._held.values()) + more
-        for other in sorted(self._held, key=lambda other: self._held[other].used):
-            if total <= self.budget:
-                return
-            if other != name and not self._count(other):
-                total -= self._drop(other)
-        if total <= self.budget:
+        ordered = sorted(self._held, key=lambda other: self._held[other].used)
+        idle = [other for other in ordered if other != name and not self._count(other)]
+        # Nobody goes for nothing: first it is seen whether that would be enough.
+        if total - sum(self._held[other].size for other in idle) <= self.budget:
+            for other in idle:
+                if total > self.budget:
+                    total -= self._drop(other)
             return
         own = more + (self._held[name].size if name in self._held else 0)
         text = f"{name} needs {own / _MIB:.0f} MiB, and loaded generators may take {self.budget / _MIB:.0f} MiB here"

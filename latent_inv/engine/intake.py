@@ -81,10 +81,9 @@ class Intake:
         order = self._submits.pop(job_id, None) or self._parked.pop(job_id, None)
         if order is None:
             return False
-        self._hungry.discard(job_id)
-        self._engine.catalogue.leave(job_id)
+        self.memory_is_free()
         self._accept(order)
-        self._end(order, CancelledError("the job was cancelled before its first step"))
+        self._refuse(order, CancelledError("the job was cancelled before its first step"))
         return True
 
     def checkpoint(self, job_id: str) -> bool:
@@ -116,8 +115,8 @@ class Intake:
                 self._want(order)  # whoever was in the way has ended meanwhile
             elif errors:
                 del self._parked[job_id]
-                self._engine.catalogue.leave(job_id)
-                self._end(order, errors[0])
+                self._refuse(order, errors[0])
+                self.memory_is_free()
             elif job_id in self._hungry:
                 continue
             elif not self._loader.has(order.needs):
@@ -131,6 +130,8 @@ class Intake:
         self._work((order.job_id,))
         try:
             order.needs = needs(order.spec, self._engine.catalogue)
+            if uses_generator(order.spec):  # before it is looked for, as a load of another one may drop it
+                self._engine.catalogue.use(order.job_id, order.spec.generator)
             if not self._loader.has(order.needs):
                 check(order.spec, self._engine.catalogue)
                 self._parked[order.job_id] = order
@@ -144,16 +145,17 @@ class Intake:
                 self._parked[order.job_id] = order
                 self._starve(order)
             else:
-                self._end(order, error)
+                self._refuse(order, error)
         except Exception as error:
-            self._end(order, as_typed(error, "a submit"))
+            self._refuse(order, as_typed(error, "a submit"))
         else:
             self._accept(order)
             if order.wants_checkpoint:
                 self._engine.checkpoint(order.job_id)
 
     def _may_wait(self, order: _Order, error: LatentInvError) -> bool:
-        return _in_time(order, error) and not self._engine.idle
+        loading = any(job_id not in (order.job_id, *self._hungry) for job_id in self._parked)
+        return _in_time(order, error) and (loading or not self._engine.idle)
 
     def _want(self, order: _Order) -> None:
         """Load what it needs; until it is there, nothing of its generator goes."""
@@ -170,6 +172,10 @@ class Intake:
         if order.number is not None:
             self._send(("reply", order.number, None))
             order.number = None
+
+    def _refuse(self, order: _Order, error: LatentInvError) -> None:
+        self._engine.catalogue.leave(order.job_id)
+        self._end(order, error)
 
     def _end(self, order: _Order, error: LatentInvError) -> None:
         """Refuse an order, or end its job if it was accepted."""

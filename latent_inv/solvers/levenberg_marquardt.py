@@ -25,6 +25,9 @@ class LevenbergMarquardt(Damped[spec.LevenbergMarquardt]):
     A Jacobian costs as much as some dozens of pictures. So after each one there are up to `chords` further steps with
     it, r taken anew and λ the best of three, as long as they pay; then the engine looks at the point where they end.
 
+    A coordinate that a constraint has just put back has no part in the next step: at a border, what the others can do
+    is found by them alone. The step after that is free again, since the border may be the right place no longer.
+
     Source: Levenberg (1944) and Marquardt (1963); Shamanskii (1967) for steps that share a Jacobian, and Fan (2013),
     "A Shamanskii-like Levenberg-Marquardt method for nonlinear equations", for these with damping.
     """
@@ -52,34 +55,37 @@ class LevenbergMarquardt(Damped[spec.LevenbergMarquardt]):
             elif fresh:
                 model = given(evaluation.model)(row)
                 gram[row], slope[row] = model.gram, joined(evaluation.gradient)[row] / 2
-                base, squares, chords = state["base"][row], state["squares"][row], int(state["chords"][row])
-                if promised(gram[row], slope[row], damping[row] * SPREAD[-1]) <= state["tolerance"][row] * squares:
+                free, squares, chords = 1 - state["held"][row], state["squares"][row], int(state["chords"][row])
+                least = state["tolerance"][row] * squares
+                if promised(gram[row], slope[row], damping[row] * SPREAD[-1], free) <= least:
                     slow[row] = SLOW_STEPS
-                step[row], damping[row] = walk(model, base, squares, slope[row], damping[row], chords)
+                start = (state["base"][row], free, squares, slope[row])
+                step[row], damping[row] = walk(model, *start, damping[row], chords)
             else:
-                step[row] = damped_step(gram[row], slope[row], damping[row])
+                step[row] = damped_step(gram[row], slope[row], damping[row], 1 - state["held"][row])
         steepest = gram.diagonal(dim1=1, dim2=2).amax(dim=1)
         return {"gram": gram, "slope": slope, "damping": damping, "slow": slow, "steepest": steepest, "step": step}
 
 
 def walk(
-    model: LocalModel, base: Tensor, squares: Tensor, slope: Tensor, damping: Tensor, chords: int
+    model: LocalModel, base: Tensor, free: Tensor, squares: Tensor, slope: Tensor, damping: Tensor, chords: int
 ) -> tuple[Tensor, Tensor]:
     """Steps with one model, as long as they pay.
 
     Args:
-        base: [d], where the model was made. squares: [], ‖r‖² there. slope: [d], Jᵀr there, exactly.
+        base: [d], where the model was made. free: [d], 1 for coordinates that may move, 0 for others.
+        squares: [], ‖r‖² there. slope: [d], Jᵀr there, exactly.
         damping: [], the row's own.
         chords: most steps after the first.
     Returns:
         (the sum of the steps [d], the damping of the last one [])
     """
     if chords == 0:
-        return damped_step(model.gram, slope, damping), damping
+        return damped_step(model.gram, slope, damping, free), damping
     total, here = torch.zeros_like(slope), slope
     for _ in range(chords + 1):
         dampings = torch.stack([damping * factor for factor in SPREAD])
-        tried = torch.stack([total + damped_step(model.gram, here, some) for some in dampings])
+        tried = torch.stack([total + damped_step(model.gram, here, some, free) for some in dampings])
         found, slopes = model.look(base + tried)
         found = torch.where(found.isfinite(), found, torch.inf)
         best = int(found.argmin())
@@ -97,22 +103,23 @@ def walk(
     return total, damping
 
 
-def promised(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
+def promised(gram: Tensor, slope: Tensor, damping: Tensor, free: Tensor) -> Tensor:
     """How much ‖r‖² falls by such a step if the model holds, []."""
-    step = damped_step(gram, slope, damping)
+    step = damped_step(gram, slope, damping, free)
     return -(2 * slope + gram @ step) @ step
 
 
-def damped_step(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
+def damped_step(gram: Tensor, slope: Tensor, damping: Tensor, free: Tensor) -> Tensor:
     """−(JᵀJ + damping·m·1)⁻¹ Jᵀr of one row, in float64; zeros where the matrix is not positive to working accuracy.
 
     Args:
-        gram: [d, d]. slope: [d]. damping: [].
+        gram: [d, d]. slope: [d]. damping: []. free: [d], 1 for coordinates that move, 0 for those that stay.
     Returns:
         [d], as `slope`.
     """
-    matrix, vector = gram.double(), slope.double()
-    diagonal = matrix.diagonal()
+    diagonal = gram.double().diagonal()
+    # Without its row and column a coordinate has no part in the others' step, and its own is 0.
+    matrix, vector = gram.double() * (free[:, None] * free).double(), (slope * free).double()
     damped = matrix + torch.diag_embed((damping.double() * diagonal.mean()).expand_as(diagonal))
     factor, failed = torch.linalg.cholesky_ex(damped)
     step = -torch.cholesky_solve(vector[:, None].clone(), factor)[:, 0]

@@ -179,8 +179,10 @@ class Fleet:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Names of the devices, in their order."""
-        return tuple(seat.device for seat in self._seats)
+        """Names of the devices whose workers take orders; all of them if none does."""
+        return tuple(seat.device for seat in self._seats if seat.engine.alive) or tuple(
+            seat.device for seat in self._seats
+        )
 
     @property
     def alive(self) -> bool:

@@ -41,7 +41,10 @@ CALLS = (
     "healthy",
     "invert",
     "invert_stream",
+    "load_generator",
+    "loaded_generators",
     "sample",
+    "unload_generator",
 )
 
 

@@ -79,13 +79,13 @@ def test_hidden_pixels_are_not_looked_at() -> None:
 def test_hidden_pixels_are_grey_in_picture_and_reconstruction(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the holes of the training are; a difference there would be of nothing that is known."""
     encoder, weight = encoder_of("smooth", (32, 32)), torch.from_numpy(hidden())[None, None]
-    honest, seen = encoder._network.forward, []
+    honest, seen = encoder.network.forward, []
 
     def forward(images: Any, reconstructions: Any, latents: Any) -> Any:
         seen.extend([images] if reconstructions is None else [images, reconstructions])
         return honest(images, reconstructions, latents)
 
-    monkeypatch.setattr(encoder._network, "forward", forward)
+    monkeypatch.setattr(encoder.network, "forward", forward)
     encoder(pictures("smooth", 1), weight=weight, passes=2)
     assert len(seen) == 3
     for image in seen:
@@ -104,7 +104,7 @@ def engine(tmp_path: Path) -> Engine:
 def encoded(picture: Picture, passes: int) -> np.ndarray:
     """What the file says, asked directly."""
     encoder = encoder_of("smooth", (32, 32))
-    network = encoder._network
+    network = encoder.network
     network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
     weight = None if picture.weight is None else torch.from_numpy(picture.weight)[None, None]
     return encoder(torch.from_numpy(picture.pixels)[None], weight=weight, passes=passes)["z"].numpy()

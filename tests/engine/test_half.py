@@ -206,7 +206,12 @@ def test_float32_is_let_in_only_where_it_fits(monkeypatch: pytest.MonkeyPatch) -
 def test_a_layer_is_found_through_its_way() -> None:
     """Latents are lifted by the network in half precision, and stay float32."""
     asked = specs.JobSpec(
-        picture=make_picture(64, 64), space="layer:1", losses=(Pixel(),), precision="bfloat16", budget=Budget(steps=6)
+        picture=make_picture(64, 64),
+        generator="faces",
+        space="layer:1",
+        losses=(Pixel(),),
+        precision="bfloat16",
+        budget=Budget(steps=6),
     )
     found = run(Engine(GENERATORS, place("cpu")), asked)
     assert (found.precision, found.space, found.warnings) == ("bfloat16", "layer:1", ())

@@ -157,8 +157,10 @@ def test_the_server_listens_before_a_worker_is_ready() -> None:
 def test_a_configuration_says_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(fleet_module, "Fleet", lambda *args, **more: seen.extend((args, more)))
-    open_fleet(ServerConfig(devices=("cuda:0", "cuda:1"), threads=3, lane_width=8, memory_mb=512, heartbeat_seconds=9))
-    assert seen == [(("cuda:0", "cuda:1"), 3, 8), {"memory_mb": 512, "aliases": (), "heartbeat_seconds": 9}]
+    memory = {"memory_mb": 512, "generator_memory_mb": 64}
+    more = {"precision": "bfloat16", "heartbeat_seconds": 9}
+    open_fleet(ServerConfig(devices=("cuda:0", "cuda:1"), threads=3, lane_width=8, **memory, **more))  # type: ignore[arg-type]
+    assert seen == [(("cuda:0", "cuda:1"), 3, 8), {**memory, **more, "aliases": ()}]
 
 
 @pytest.mark.parametrize(
