@@ -15,6 +15,7 @@ from .images import Picture, crop_and_fit
 from .observations import OBSERVATIONS
 from .policy import EXACT, MAX_DENSE_LATENTS, Offers, Picked, pick
 from .settings import Settings, structure
+from .spaces import Categorical
 
 #: steps of a stage that has no number of its own
 DEFAULT_STEPS = 200
@@ -121,6 +122,9 @@ def pick_for(
             forward_mode=kind.forward_mode,
             latents=sum(math.prod(shapes[part]) for part in kind.spaces[name].searched),
             pixels=3 * size[0] * size[1],
+            relaxed=any(
+                isinstance(kind.spaces[name].parts[part].prior, Categorical) for part in kind.spaces[name].searched
+            ),
             number_bytes=DTYPES[spec.dtype].itemsize,
             half=precision if precision in kind.halves else "",
         )

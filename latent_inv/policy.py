@@ -49,6 +49,7 @@ class Offers:
         latents: how many numbers are searched.
         pixels: how many numbers a picture has.
         number_bytes: bytes of a number.
+        relaxed: is a class searched, as a point of a simplex?
         half: number format of the network if it is of half precision; else empty.
         route: earlier spaces from which latents can be lifted into this one, in their order, and what they offer.
         given: the earlier space of latents that are given as the start; empty: of this one, or none are given.
@@ -61,6 +62,7 @@ class Offers:
     pixels: int
     number_bytes: int = 4
     half: str = ""
+    relaxed: bool = False
     route: tuple[tuple[str, Offers], ...] = ()
     given: str = ""
 
@@ -154,7 +156,7 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
         return (Stage(specs.LBFGS(), steps),), (f"solver: l_bfgs from where the encoder starts, as {reason}{fewer}",)
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
-    exact = _exact(spec)
+    exact = _exact(spec, relaxed=offers.relaxed)
     in_range = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
     seconds = spec.budget.seconds
     if seconds is not None and seconds < WIDE_SECONDS:
@@ -179,10 +181,14 @@ def _refining_steps(spec: specs.JobSpec, offers: Offers) -> int | None:
     return max(LEAST_REFINING_STEPS, min(REFINING_STEPS, fewer))
 
 
-def _exact(spec: specs.JobSpec) -> Stage:
+def _exact(spec: specs.JobSpec, *, relaxed: bool) -> Stage:
     """Finds pictures that the generator made."""
     # An encoder starts near, so the first step may be bold; smaller damping left one of twelve behind.
     bold = specs.LevenbergMarquardt(terms="pixel", damping=0.03, decrease=1, tolerance=0.003)
+    if relaxed:
+        # Between classes the way is a narrow, bent valley along the border of a simplex. There, further steps with an
+        # old Jacobian run into its walls, and a rounded one does not show where it goes.
+        bold = specs.LevenbergMarquardt(terms="pixel", damping=0.3, chords=0, jacobian="full")
     # Only data terms vanish together with the pixels; a prior has its own say to the end.
     data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
     enough = (IN_RANGE_DB, IN_RANGE_LPIPS) if data_only else (None, None)
@@ -228,7 +234,7 @@ def _first_stages(spec: specs.JobSpec, offers: Offers, *, hurried: bool) -> tupl
         return (Stage(specs.CMAES(), GRADIENT_FREE_STEPS),)
     if _not_dense(spec, offers):
         return (Stage(specs.Adam(), HURRIED_STEPS if hurried else FIRST_STEPS),)
-    exact = _exact(spec)
+    exact = _exact(spec, relaxed=offers.relaxed)
     return (replace(exact, steps=HURRIED_STEPS),) if hurried else (exact, Stage(specs.Adam(), FIRST_STEPS))
 
 

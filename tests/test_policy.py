@@ -315,3 +315,12 @@ def test_wide_numbers_are_counted_as_such(monkeypatch: pytest.MonkeyPatch) -> No
         job = spec.JobSpec(picture=PICTURE, generator="toy", dtype=dtype)
         kinds[dtype] = solvers(pick_for(job, TOYS["toy"], "code", (128, 128), encoded=None))
     assert kinds == {"float32": DENSE_SOLVERS, "float64": [spec.Adam]}
+
+
+def test_a_class_that_is_searched_gets_a_jacobian_for_each_step() -> None:
+    """Found on a conditional generator: steps that share one creep along the border of the simplex."""
+    usual, relaxed = (picked(replace(DENSE, relaxed=relaxed)).stages[0].solver for relaxed in (False, True))
+    assert isinstance(usual, spec.LevenbergMarquardt)
+    assert isinstance(relaxed, spec.LevenbergMarquardt)
+    assert (usual.chords, usual.jacobian) == (8, "auto")
+    assert (relaxed.chords, relaxed.jacobian, relaxed.terms) == (0, "full", "pixel")
