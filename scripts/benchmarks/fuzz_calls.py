@@ -130,6 +130,24 @@ def services(seed: int) -> dict[str, list[Method]]:
                 lambda m: [convert.info_from(item) for item in m.generators],
             ),
             Method(
+                "ListLoadedGenerators",
+                one([generators.ListLoadedGeneratorsRequest()]),
+                generators.ListLoadedGeneratorsResponse,
+                convert.residents_from,
+            ),
+            Method(
+                "LoadGenerator",
+                one([generators.LoadGeneratorRequest(generator=GENERATOR, dtype=1, precision=1)]),
+                generators.LoadGeneratorResponse,
+                convert.residents_from,
+            ),
+            Method(
+                "UnloadGenerator",
+                one([generators.UnloadGeneratorRequest(generator=GENERATOR)]),
+                generators.UnloadGeneratorResponse,
+                convert.residents_from,
+            ),
+            Method(
                 "GetGenerator",
                 one([generators.GetGeneratorRequest(name=GENERATOR)]),
                 generators.GetGeneratorResponse,
