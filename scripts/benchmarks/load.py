@@ -69,7 +69,8 @@ def serving(*flags: str) -> Iterator[Server]:
 def request(picture: bytes, number: int, steps: int) -> wire.CreateJobRequest:
     """A job with an id that makes it another one than all others."""
     settings = job(number, steps, "bulk")
-    return create_request(picture, "faces", settings, request_id=f"load-{number}", labels=None)
+    generator = settings.pop("generator")
+    return create_request(picture, generator, settings, request_id=f"load-{number}", labels=None)
 
 
 # ---- far too many jobs ---------------------------------------------------------------------------
