@@ -75,11 +75,9 @@ class MappingNetwork(nn.Module):
 
 def smooth(x: Tensor, taps: Tensor) -> Tensor:
     """Filter with gain 4, after zeros were put between pixels: [R, C, 2H + 1, 2W + 1] -> [R, C, 2H, 2W]."""
-    rows, channels, height, width = x.shape
-    # Channels as rows: the same kernel for all of them, and kernels for single channels are quick.
-    x = x.reshape(rows * channels, 1, height, width)
-    x = conv2d(x, (4 * taps.flip(0, 1))[None, None], padding=taps.shape[0] // 2 - 1)
-    return x.reshape(rows, channels, *x.shape[2:])
+    channels = x.shape[1]
+    kernel = (4 * taps.flip(0, 1)).expand(channels, 1, *taps.shape)
+    return conv2d(x, kernel, padding=taps.shape[0] // 2 - 1, groups=channels)
 
 
 def doubled(x: Tensor, taps: Tensor) -> Tensor:
