@@ -137,7 +137,13 @@ def services(seed: int) -> dict[str, list[Method]]:
             ),
             Method(
                 "LoadGenerator",
-                one([generators.LoadGeneratorRequest(generator=GENERATOR, dtype=1, precision=1)]),
+                one(
+                    [
+                        generators.LoadGeneratorRequest(
+                            generator=GENERATOR, dtype="DTYPE_FLOAT32", precision="PRECISION_AUTO"
+                        )
+                    ]
+                ),
                 generators.LoadGeneratorResponse,
                 convert.residents_from,
             ),
