@@ -22,16 +22,7 @@ from .initialisers import INITIALISERS, Encode
 from .losses import LOSSES
 from .objective import Constants, Objective
 from .observations import OBSERVATIONS
-from .outline import (
-    Fitted,
-    batch_key,
-    fit_job,
-    given_space,
-    lane_width,
-    pick_for,
-    step_limit,
-    wants_encoder,
-)
+from .outline import Fitted, batch_key, fit_job, given_space, lane_width, pick_for, step_limit, wants_encoder
 from .perceptual import load_metric
 from .policy import Picked
 from .seeding import stream

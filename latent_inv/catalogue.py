@@ -61,7 +61,7 @@ class Catalogue:
         self._lock = threading.RLock()
         self._held: dict[str, _Held] = {}
         self._users: dict[str, str] = {}
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[tuple[str, Part], int] = {}  # what each part came to when it was last made
         self._ticks = itertools.count()
 
     def find(self, name: str) -> type[Generator]:
@@ -183,15 +183,14 @@ class Catalogue:
                 held.used = next(self._ticks)
                 if part in held.parts:
                     return held.parts[part]
-            # What it came to the last time, so that it is not made just to be dropped, and others go before it comes.
-            here = 0 if held is None else held.size
-            self._make_room(name, max(0, self._sizes.get(name, 0) - here) if here == 0 else 0)
+            # Where its size is known, it is not made just to be dropped, and others go before it comes.
+            self._make_room(name, self._sizes.get((name, part), 0))
         made = make()
         with self._lock:
             held = self._held.setdefault(name, _Held())
             kept = held.parts.setdefault(part, made)
-            held.used, held.size = next(self._ticks), memory_of(held.parts.values())
-            self._sizes[name] = held.size
+            before, held.size = held.size, memory_of(held.parts.values())
+            held.used, self._sizes[name, part] = next(self._ticks), held.size - before
             try:
                 self._make_room(name, 0)
             except LimitError:

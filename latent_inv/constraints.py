@@ -49,11 +49,8 @@ class Sphere(Constraint):
     name = "sphere"
 
     def __call__(self, latents: Tensor) -> Tensor:
-        flat = latents.flatten(1)
-        # Divided by the largest coordinate first, so that no square overflows or vanishes. The centre is equally far
-        # from all of the sphere and goes to the diagonal.
-        largest = flat.abs().amax(dim=1, keepdim=True)
-        flat = torch.where(largest == 0, torch.ones_like(flat), flat / largest)
+        # The centre is equally far from all of the sphere and goes to the diagonal.
+        flat = _scaled(latents, 1.0)
         return (flat * (math.sqrt(flat.shape[1]) / flat.norm(dim=1, keepdim=True))).reshape(latents.shape)
 
 
@@ -63,17 +60,17 @@ class Standardised(Constraint):
     name = "standardised"
 
     def __call__(self, latents: Tensor) -> Tensor:
-        flat = latents.flatten(1)
-        # As for the sphere: no square overflows. All of the set is equally far from a flat map, which goes to a fixed
-        # pattern that looks like noise, multiples of the golden ratio.
-        largest = flat.abs().amax(dim=1, keepdim=True)
-        flat = torch.where(largest == 0, torch.zeros_like(flat), flat / largest)
+        flat = _scaled(latents, 0.0)
         centred = flat - flat.mean(dim=1, keepdim=True)
-        steps = torch.arange(flat.shape[1], device=flat.device, dtype=torch.float64)
+        # All of the set is equally far from a flat map, which goes to a fixed pattern that looks like noise, multiples
+        # of the golden ratio.
+        steps = torch.arange(flat.shape[1], dtype=torch.float64)  # not every device has it
         pattern = ((steps * _GOLDEN) % 1).to(flat)
         is_flat = centred.abs().amax(dim=1, keepdim=True) <= _SPACINGS * torch.finfo(flat.dtype).eps
         centred = torch.where(is_flat, pattern - pattern.mean(), centred)
-        return (centred / centred.square().mean(dim=1, keepdim=True).sqrt()).reshape(latents.shape)
+        unit = centred / centred.square().mean(dim=1, keepdim=True).sqrt()
+        # Once more: what the first mean was rounded by has grown with the rest.
+        return (unit - unit.mean(dim=1, keepdim=True)).reshape(latents.shape)
 
 
 class Simplex(Constraint):
@@ -93,3 +90,10 @@ class Simplex(Constraint):
         support = (ordered * rank > excess).sum(dim=-1, keepdim=True).clamp_min(1)  # 0 for NaN
         threshold = excess.gather(-1, support - 1) / support
         return (latents - threshold).clamp_min(0)
+
+
+def _scaled(latents: Tensor, empty: float) -> Tensor:
+    """Rows [R, n] over their largest coordinate, so that no square overflows or vanishes; zeros become `empty`."""
+    flat = latents.flatten(1)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    return torch.where(largest == 0, torch.full_like(flat, empty), flat / largest)

@@ -115,6 +115,27 @@ def test_what_was_refused_once_is_not_made_again_to_be_dropped() -> None:
     assert Heavy.made == made
 
 
+def test_a_format_that_was_refused_does_not_shut_out_the_others() -> None:
+    held = catalogue()
+    held.load("a", "float32")
+    with pytest.raises(LimitError, match="generator_memory_mb"):
+        held.load("a", "float64")
+    held.unload("a")
+    held.load("a", "float32")
+    assert [(one.name, one.memory_bytes) for one in held.loaded] == [("a", 256 * KIB)]
+
+
+def test_nobody_goes_for_one_that_does_not_fit() -> None:
+    held = catalogue()
+    held.use("job", "a")
+    held.load("a", "float32")
+    held.load("b", "float32")
+    for _ in range(2):  # before its size is known, and after
+        with pytest.raises(LimitError, match="others are in use"):
+            held.load("c", "float64")
+        assert names(held) == ["a", "b"]
+
+
 def test_one_that_never_fits_says_so() -> None:
     held = catalogue(100 * KIB)
     with pytest.raises(LimitError, match="generator_memory_mb") as caught:

@@ -291,3 +291,19 @@ def test_a_border_that_holds_a_coordinate_is_no_failure() -> None:
             break
     assert verdict == Verdict.converged
     torch.testing.assert_close(state["base"], torch.tensor([[0.0, 3.0]], dtype=DOUBLE), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("chords", [0, 8])
+def test_at_a_border_the_other_coordinates_go_on_alone(chords: int) -> None:
+    """Nearly parallel columns: with the held coordinate in the step, the other one runs the wrong way for ever."""
+    matrix = torch.tensor([[1.0, 0.99], [0.99, 1.0], [0.1, 0.0]], dtype=DOUBLE)
+    side = matrix @ torch.tensor([-2.0, 3.0], dtype=DOUBLE)
+    free = matrix[:, 1] @ side / matrix[:, 1].square().sum()  # of the second alone, where the first is at 0
+    solver: Any = SOLVERS[spec.LevenbergMarquardt](spec.LevenbergMarquardt(chords=chords))
+    latents, problem = {"x": torch.tensor([[0.0, 3.0]], dtype=DOUBLE)}, Squares(lambda x: x @ matrix.T - side)
+    state = solver.init(latents, torch.zeros(1, dtype=torch.int64))
+    for _ in range(6):
+        latents, state = solver.step(latents, problem, state, torch.zeros(1, dtype=DOUBLE))
+        latents = {"x": torch.stack([latents["x"][:, 0].clamp_min(0), latents["x"][:, 1]], dim=1)}
+    assert state["base"][0, 0] == 0
+    assert float(state["base"][0, 1]) == pytest.approx(float(free), abs=1e-3)
