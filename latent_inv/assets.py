@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,11 +59,12 @@ def weights_hash(name: str) -> str:
     return _asset(ASSETS, name).sha256
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, containers: Sequence[type] = ()) -> dict[str, Any]:
     """Read tensors from a torch or safetensors file, told apart by content; nothing else is ever unpickled.
 
     Args:
         path: from `fetch`, or of one's own.
+        containers: further classes that may be in it; only such as hold values and do nothing.
     Returns:
         name -> tensor on the CPU, or -> a further dict where the file is so built.
     Raises:
@@ -80,7 +81,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 return dict(load_file(path))
             file.seek(0)
             # The open file, not the path: torch would go by the suffix.
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(list(containers)):
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a bad file
         raise AssetError(f"{path.name} is not a checkpoint of plain tensors ({type(error).__name__})") from error
     if not isinstance(content, dict):

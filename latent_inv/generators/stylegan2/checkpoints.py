@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,8 @@ def read_checkpoint(path: Path) -> tuple[Architecture, Weights]:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
         try:
-            content: Any = load_checkpoint(path)
+            # Training scripts keep their options beside the weights.
+            content: Any = load_checkpoint(path, containers=[argparse.Namespace])
         except AssetError as error:
             raise InputError(error.message, field="checkpoint") from error
     else:

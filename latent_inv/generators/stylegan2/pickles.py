@@ -33,10 +33,11 @@ _RECORDED = {
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     "numpy.dtype",
     "numpy.ndarray",
+    "_codecs.encode",  # how protocols below 3 write bytes
     "torch.device",
     "torch.Size",
 }
-_DICTIONARIES = {"collections.OrderedDict", "dnnlib.util.EasyDict"}
+_DICTIONARIES = {"collections.OrderedDict", "dnnlib.util.EasyDict", "argparse.Namespace"}
 #: storage classes -> what they hold
 _STORAGES: Mapping[str, torch.dtype] = {
     "torch.FloatStorage": torch.float32,
@@ -325,5 +326,11 @@ def _number_kind(record: Any) -> np.dtype[Any]:
 
 
 def _bytes(data: Any) -> bytes:
-    # Python 2 and protocols below 3 write bytes as text.
-    return data.encode("latin1") if isinstance(data, str) else bytes(data)
+    # Protocols below 3 write bytes as text, Python 3 with the call that would turn it into bytes, Python 2 without.
+    if isinstance(data, Record) and data.name == "_codecs.encode" and data.args:
+        data = data.args[0]
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, bytes):
+        raise TypeError("no bytes")  # of a number, bytes() would make as many
+    return data

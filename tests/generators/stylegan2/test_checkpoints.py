@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import os
 import pickle
@@ -39,7 +40,10 @@ def test_a_pickle_is_read(shape: Any, protocol: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_state_dictionary_is_read(zipped: bool, tmp_path: Path) -> None:
     made = network(SMALL)
-    content = {"g_ema": state_dictionary(made), "latent_avg": torch.zeros(1)}
+    # What training scripts keep beside it: options, and states of optimisers.
+    options = argparse.Namespace(path="/data", size=16, betas=(0.0, 0.99), mixed=0.9)
+    optimiser = torch.optim.Adam(made.synthesis.b4.parameters()).state_dict()
+    content = {"g_ema": state_dictionary(made), "latent_avg": torch.zeros(1), "args": options, "g_optim": optimiser}
     found, weights = read_checkpoint(write(tmp_path / "a.pt", saved(content, zipped)))
     assert found == SMALL
     same(weights, made)
