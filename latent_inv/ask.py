@@ -11,7 +11,7 @@ from .errors import InternalError, LatentsError, SpecError
 from .latents import LatentsFile, adapt, check_origin, load_latents
 from .result import GeneratorInfo, JobResult
 from .settings import Settings
-from .spec import Auto, Budget, Given
+from .spec import DEFAULT_GENERATOR, Auto, Budget, Given
 
 
 def with_shortcuts(budget: Budget, **given: Any) -> Budget:
@@ -23,6 +23,27 @@ def with_shortcuts(budget: Budget, **given: Any) -> Budget:
     if not isinstance(budget, Budget):
         raise SpecError(f"must be a Budget, found {type(budget).__name__}", field="budget")
     return dataclasses.replace(budget, **{name: value for name, value in given.items() if value is not None})
+
+
+def choose_generator(generator: str, latents: Any) -> str:
+    """The generator that was asked for, or else that of the latents, or else the default.
+
+    Args:
+        generator: "" if none was asked for.
+        latents: a file of latents or an earlier result, which may say what it is of; anything else says nothing.
+    Raises:
+        SpecError: they are of a generator that is named by a reference ("python:…"). What that opens may run code, so
+            the word of a file or of a server is not enough.
+    """
+    if generator:
+        return generator
+    if isinstance(latents, (str, os.PathLike, bytes)):
+        latents = load_latents(latents)
+    stated = (latents.generator if isinstance(latents, (LatentsFile, JobResult)) else "") or DEFAULT_GENERATOR
+    if ":" in stated:
+        text = f'the latents say that they are of "{stated:.200}"; to open that, ask for this generator yourself'
+        raise SpecError(text, field="generator")
+    return stated
 
 
 def no_info() -> GeneratorInfo:

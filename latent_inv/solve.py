@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .ask import choose_start, given_latents, with_shortcuts
+from .ask import choose_generator, choose_start, given_latents, with_shortcuts
 from .conditions import as_text
 from .device import DTYPES, place
 from .engine.engine import Engine
@@ -23,6 +23,7 @@ from .perceptual import load_metric
 from .result import Decoded, Encoded, Event, Finished, GeneratorInfo, JobResult, Preview, Progress, Sampled
 from .settings import Settings
 from .spec import (
+    DEFAULT_GENERATOR,
     DEFAULT_LOSSES,
     Auto,
     Budget,
@@ -40,7 +41,7 @@ Latents = Mapping[str, np.ndarray]
 
 def invert(
     image: Any,
-    generator: str = "photos",
+    generator: str = "",
     *,
     space: str = "",
     crop: tuple[int, int, int, int] | None = None,
@@ -75,6 +76,7 @@ def invert(
 
     Args:
         image: a path, encoded bytes, a PIL image, an array or a tensor; see `images.load`.
+        generator: its name or reference; empty: that of `start`, or "photos".
         crop: (left, top, right, bottom) in pixels of the upright picture; None takes the largest centred part.
         weight: how much each pixel counts, [H, W] in 0 … 1 (or a grey picture: white counts); of the size of `image`.
         value_range: of a float array: (-1, 1), (0, 1) or (0, 255).
@@ -116,9 +118,9 @@ def invert(
         lane_width=lane_width,
         conditions=as_text(conditions),
     )
-    engine = Engine(open_table(), place(device, threads), encoders={generator: Path(encoder)} if encoder else None)
-    fit_job(spec, engine.catalogue.find(generator))  # before anything is downloaded
-    engine.catalogue.load(generator, spec.dtype, on_load)
+    engine = Engine(open_table(), place(device, threads), encoders={spec.generator: Path(encoder)} if encoder else None)
+    fit_job(spec, engine.catalogue.find(spec.generator))  # before anything is downloaded
+    engine.catalogue.load(spec.generator, spec.dtype, on_load)
     load_metric(perceptual, place(device).torch_device, DTYPES[spec.dtype], on_load)
 
     def tell(event: Event) -> None:
@@ -133,7 +135,7 @@ def invert(
 
 def make_spec(
     image: Any,
-    generator: str = "photos",
+    generator: str = "",
     *,
     weight: Any = None,
     value_range: tuple[float, float] | None = None,
@@ -142,6 +144,7 @@ def make_spec(
     **settings: Any,
 ) -> JobSpec:
     """The `JobSpec` of `invert`'s arguments, with pictures and latents loaded; `settings` are its other fields."""
+    generator = choose_generator(generator, start)
     picture = load(image, value_range=value_range)
     if weight is not None:
         picture = with_weight(picture, weight)
@@ -157,18 +160,19 @@ def _info(generator: str) -> GeneratorInfo:
 
 def decode(
     latents: str | Path | bytes | Latents | LatentsFile | JobResult,
-    generator: str = "photos",
+    generator: str = "",
     *,
     device: str = "auto",
     dtype: str = "float32",
     precision: str = "auto",
     threads: int | None = None,
 ) -> Decoded:
-    """Pictures of latents: part -> [n, …], a saved file, or an earlier result.
+    """Pictures of latents: part -> [n, …], a saved file, or an earlier result; without `generator`, of what they are.
 
     Raises:
         LatentsError: they are of another generator, or do not fit it.
     """
+    generator = choose_generator(generator, latents)
     given, _ = given_latents(latents, generator, lambda: _info(generator))
     answer: Decoded = run(
         _engine(device, threads), DecodeSpec(latents=given, generator=generator, dtype=dtype, precision=precision)
@@ -200,7 +204,7 @@ def sample(
 
 def encode(
     image: Any,
-    generator: str = "photos",
+    generator: str = DEFAULT_GENERATOR,
     *,
     space: str = "",
     crop: tuple[int, int, int, int] | None = None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .conditions import as_text
 from .errors import SpecError
 from .settings import Settings, setting
+from .spec_requests import DEFAULT_GENERATOR as DEFAULT_GENERATOR
 from .spec_requests import DTYPES, PRECISION_DOC, PRECISIONS, check_latents, check_picture, check_precision
 from .spec_requests import MAX_SAMPLES as MAX_SAMPLES
 from .spec_requests import MAX_SEED as MAX_SEED
@@ -219,7 +220,7 @@ class JobSpec(Settings):
     """
 
     picture: Picture
-    generator: str = setting("photos", doc="Name of the generator.")
+    generator: str = setting(DEFAULT_GENERATOR, doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     conditions: str = setting("", doc="Fixed parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
     crop: tuple[int, int, int, int] | None = None

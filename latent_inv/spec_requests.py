@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .spec import JobSpec
 
 MAX_SEED = 2**63 - 1
+#: of whoever asks for none: the one that takes any picture
+DEFAULT_GENERATOR = "photos"
 MAX_SAMPLES = 64
 DTYPES = ("float32", "float64")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -50,7 +52,7 @@ class DecodeSpec(Settings):
     """Latents to pictures. `latents`: name → [n, …], one row a picture."""
 
     latents: Mapping[str, np.ndarray]
-    generator: str = setting("photos", doc="Name of the generator.")
+    generator: str = setting(DEFAULT_GENERATOR, doc="Name of the generator.")
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
@@ -97,7 +99,7 @@ class EncodeSpec(Settings):
     """Picture to latents in one pass, where the generator has an encoder."""
 
     picture: Picture
-    generator: str = setting("photos", doc="Name of the generator.")
+    generator: str = setting(DEFAULT_GENERATOR, doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     crop: tuple[int, int, int, int] | None = None
     dtype: str = setting("float32", choices=DTYPES, doc="Number format.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Iterator
@@ -165,6 +166,33 @@ def test_a_decoded_result_is_its_picture(result: JobResult) -> None:
     np.testing.assert_allclose(latent_inv.decode(result.latents, "faces").images[0], result.image, atol=1e-6)
 
 
+def test_latents_say_which_generator_goes_on(png: bytes, result: JobResult, tmp_path: Path) -> None:
+    """Nobody has to repeat what a result or its file says."""
+    saved = result.save(tmp_path / "out")
+    for start in (result, tmp_path / "out" / saved.files["latents"]):
+        assert np.array_equal(latent_inv.decode(start).images, latent_inv.decode(start, "faces").images)
+        assert latent_inv.invert(png, start=start, steps=0).generator == "faces"
+
+
+@pytest.mark.parametrize("reference", ["python:tests.test_solve:ran", "exported:/tmp/x.pt2", "diffusers:some/model"])
+def test_a_word_of_latents_opens_nothing(reference: str, png: bytes, result: JobResult, tmp_path: Path) -> None:
+    path = tmp_path / "z.safetensors"
+    save_latents(path, result.latents, generator=reference, space="z", weights_sha256="")
+    data = path.read_bytes()
+    for latents in (path, data, load_latents(path), dataclasses.replace(result, generator=reference)):
+        for call in (
+            lambda given=latents: latent_inv.decode(given),
+            lambda given=latents: latent_inv.invert(png, start=given, steps=0),
+        ):
+            with pytest.raises(SpecError, match=reference) as caught:
+                call()
+            assert caught.value.field == "generator"
+
+
+def ran() -> Any:
+    raise AssertionError("the code that a file named was run")
+
+
 def test_latents_of_something_else_are_refused(png: bytes, tmp_path: Path) -> None:
     def file(**said: Any) -> Path:
         path = tmp_path / "z.safetensors"
@@ -188,8 +216,6 @@ def test_latents_of_something_else_are_refused(png: bytes, tmp_path: Path) -> No
 
 
 def test_a_result_of_another_generator_is_refused(png: bytes, result: JobResult) -> None:
-    import dataclasses
-
     other = dataclasses.replace(result, generator="eyes")
     for call in (
         lambda: latent_inv.invert(png, "faces", start=other, **QUICK),

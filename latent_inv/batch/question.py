@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from latent_inv.ask import with_shortcuts
+from latent_inv.ask import choose_generator, with_shortcuts
 from latent_inv.errors import SpecError, at, unknown_name
 from latent_inv.files import read_bytes
 from latent_inv.images import Limits, Picture, load
@@ -44,7 +44,7 @@ class Question:
 
 
 def ask(
-    generator: str = "photos",
+    generator: str = "",
     *,
     weight: Any = None,
     start: Any = None,
@@ -64,6 +64,7 @@ def ask(
             raise unknown_name("argument", name, [*known, *_SHORTCUTS], field=name)
     if start is not None and initialiser is not None:
         raise SpecError("start and initialiser exclude each other, found both", field="start")
+    generator = choose_generator(generator, start)
     shortcuts = {name: settings.pop(name, None) for name in _SHORTCUTS}
     arguments = {
         "generator": generator,

@@ -22,6 +22,7 @@ SOLVER_HELP = (
 )
 CONDITION_HELP = "A fixed part that is given, PART=LABEL, such as class=blue; repeat for more. Default: drawn."
 PRECISION_HELP = "Of the generator's network: auto (that of --dtype), float32, bfloat16 or float16."
+GENERATOR_HELP = "See `latent-inv generators`. Default: that of --from, or photos."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
 #: options that only work in this process has
 _LOCAL = ("device", "threads", "encoder")
@@ -31,7 +32,7 @@ _LOCAL = ("device", "threads", "encoder")
 class Asked:
     """What the options say, one a field."""
 
-    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "photos"
+    generator: Annotated[str, typer.Option("--generator", "-g", help=GENERATOR_HELP)] = ""
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = ""
     crop: Annotated[
         str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .asking import LOSS_HELP as LOSS_HELP
-from .asking import SOLVER_HELP as SOLVER_HELP
-from .asking import START_HELP as START_HELP
 from .asking import Asked, asks
 from .connection import Server, on_server
 from .shell import escape, print_json, progress_bar, reporting_errors, stop_on_interrupt

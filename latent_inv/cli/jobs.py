@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .asking import GENERATOR_HELP, LOSS_HELP, SOLVER_HELP, START_HELP
 from .connection import Server, always_on_server
-from .invert import LOSS_HELP, SOLVER_HELP, START_HELP, check_folder, show
+from .invert import check_folder, show
 from .shell import errors, escape, print_json, progress_bar, reporting_errors, scores
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def create(
         str, typer.Option(help="Chosen by you to make retries safe: the same id and picture give the same job.")
     ] = "",
     label: Labels = None,
-    generator: Annotated[str, typer.Option("--generator", "-g", help="See `latent-inv generators`.")] = "photos",
+    generator: Annotated[str, typer.Option("--generator", "-g", help=GENERATOR_HELP)] = "",
     space: Annotated[str, typer.Option(help="Latent space; empty: the generator's default.")] = "",
     crop: Annotated[
         str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels. Default: the largest centred part that fits.")

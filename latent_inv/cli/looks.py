@@ -40,6 +40,7 @@ def decode(
 ) -> None:
     """Turn saved LATENTS back into pictures."""
     with reporting_errors():
+        from latent_inv.ask import choose_generator
         from latent_inv.images import write_png
         from latent_inv.latents import load_latents
 
@@ -47,7 +48,7 @@ def decode(
 
         check_folder(out.parent if out.suffix else out)
         file = load_latents(latents, scaled=scaled)
-        name = generator or file.generator or "photos"
+        name = choose_generator(generator, file)
         if server:
             with server.client() as client:
                 decoded = client.decode(file, generator=name, precision=precision)

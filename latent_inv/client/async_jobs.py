@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from latent_inv.ask import choose_generator
 from latent_inv.errors import UnavailableError
 from latent_inv.result import Preview, Progress
 from latent_inv.v1 import job_service_pb2 as wire
@@ -28,7 +29,7 @@ class AsyncJobs:
     async def create(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
@@ -44,6 +45,7 @@ class AsyncJobs:
             AlreadyExistsError: the request_id was used with other arguments.
             LimitError: too many jobs are waiting; `retry_after` says when to try again.
         """
+        generator = choose_generator(generator, arguments.get("start"))
         request = create_request(
             image,
             generator,

@@ -11,12 +11,12 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from latent_inv import convert
-from latent_inv.ask import given_latents, no_info
+from latent_inv.ask import choose_generator, given_latents, no_info
 from latent_inv.errors import UnavailableError
 from latent_inv.latents import LatentsFile
 from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Residents, Sampled
 from latent_inv.settings import Settings
-from latent_inv.spec import Budget, ResidenceSpec
+from latent_inv.spec import DEFAULT_GENERATOR, Budget, ResidenceSpec
 from latent_inv.v1 import (
     artifact_service_pb2_grpc,
     generator_service_pb2,
@@ -91,7 +91,7 @@ class AsyncClient:
     async def invert(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_preview: Callable[[Preview], None] | None = None,
@@ -115,7 +115,7 @@ class AsyncClient:
     async def invert_stream(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         weight: Any = None,
         value_range: tuple[float, float] | None = None,
@@ -133,6 +133,7 @@ class AsyncClient:
         **settings: Any,
     ) -> AsyncGenerator[Event, None]:
         """Progress and previews, and the result as the last value; arguments as those of the blocking client."""
+        generator = choose_generator(generator, start)
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
         request, warnings = invert_request(
             image,
@@ -241,9 +242,10 @@ class AsyncClient:
             return convert.sampled_from(await self._generators.Sample(request, timeout=self.timeout))
 
     async def decode(
-        self, latents: Any, generator: str = "photos", *, dtype: str = "float32", precision: str = "auto"
+        self, latents: Any, generator: str = "", *, dtype: str = "float32", precision: str = "auto"
     ) -> Decoded:
         """Pictures of latents."""
+        generator = choose_generator(generator, latents)
         given, _ = given_latents(latents, generator, await self._info(latents, generator))
         request = decode_request(given, generator, dtype, precision)
         check_size(request, self.max_message_bytes)
@@ -253,7 +255,7 @@ class AsyncClient:
     async def encode(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = DEFAULT_GENERATOR,
         *,
         space: str = "",
         crop: tuple[int, int, int, int] | None = None,

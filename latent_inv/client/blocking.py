@@ -10,11 +10,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from latent_inv import convert
-from latent_inv.ask import given_latents
+from latent_inv.ask import choose_generator, given_latents
 from latent_inv.errors import UnavailableError
 from latent_inv.result import Decoded, Encoded, GeneratorInfo, JobResult, Preview, Progress, Residents, Sampled
 from latent_inv.settings import Settings
-from latent_inv.spec import Budget, ResidenceSpec
+from latent_inv.spec import DEFAULT_GENERATOR, Budget, ResidenceSpec
 from latent_inv.v1 import (
     artifact_service_pb2_grpc,
     generator_service_pb2,
@@ -102,7 +102,7 @@ class Client:
     def invert(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_preview: Callable[[Preview], None] | None = None,
@@ -128,7 +128,7 @@ class Client:
     def invert_stream(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         weight: Any = None,
         value_range: tuple[float, float] | None = None,
@@ -154,6 +154,7 @@ class Client:
                 beginning the stream tells; leaving it does not cancel a job that was there before.
             detach: the job goes on when the loop is left; see `jobs`.
         """
+        generator = choose_generator(generator, start)
         shortcuts = {"steps": steps, "seconds": seconds, "target_lpips": target_lpips, "target_psnr_db": target_psnr_db}
         request, warnings = invert_request(
             image,
@@ -258,10 +259,9 @@ class Client:
         with self._errors():
             return convert.sampled_from(self._generators.Sample(request, timeout=self.timeout))
 
-    def decode(
-        self, latents: Any, generator: str = "photos", *, dtype: str = "float32", precision: str = "auto"
-    ) -> Decoded:
+    def decode(self, latents: Any, generator: str = "", *, dtype: str = "float32", precision: str = "auto") -> Decoded:
         """Pictures of latents: part → [n, …], a saved file, or an earlier result."""
+        generator = choose_generator(generator, latents)
         given, _ = given_latents(latents, generator, lambda: self.generator(generator))
         request = decode_request(given, generator, dtype, precision)
         check_size(request, self.max_message_bytes)
@@ -271,7 +271,7 @@ class Client:
     def encode(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = DEFAULT_GENERATOR,
         *,
         space: str = "",
         crop: tuple[int, int, int, int] | None = None,

@@ -14,6 +14,7 @@ from latent_inv import convert
 from latent_inv.convert.settings import enum_name, enum_number
 from latent_inv.errors import LatentInvError, SpecError, UnavailableError, unknown_name
 from latent_inv.result import JobResult, Preview, Progress
+from latent_inv.spec import DEFAULT_GENERATOR
 from latent_inv.v1 import job_service_pb2 as wire
 
 from .patience import Patience
@@ -62,7 +63,7 @@ class Job:
     @property
     def generator(self) -> str:
         """The generator that was asked for."""
-        return str(self.settings.get("generator", "photos"))
+        return str(self.settings.get("generator", DEFAULT_GENERATOR))
 
     @property
     def seconds(self) -> float | None:

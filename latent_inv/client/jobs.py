@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latent_inv.ask import choose_generator
 from latent_inv.errors import UnavailableError
 from latent_inv.result import Preview, Progress
 from latent_inv.v1 import job_service_pb2 as wire
@@ -27,7 +28,7 @@ class Jobs:
     def create(
         self,
         image: Any,
-        generator: str = "photos",
+        generator: str = "",
         *,
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
@@ -43,6 +44,7 @@ class Jobs:
             AlreadyExistsError: the request_id was used with other arguments.
             LimitError: too many jobs are waiting; `retry_after` says when to try again.
         """
+        generator = choose_generator(generator, arguments.get("start"))
         request = create_request(
             image,
             generator,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latent_inv import spec
+from latent_inv.cli.asking import LOSS_HELP, SOLVER_HELP, START_HELP
 from latent_inv.cli.components import describe, parse, parse_crop
-from latent_inv.cli.invert import LOSS_HELP, SOLVER_HELP, START_HELP
 from latent_inv.errors import SpecError
 from latent_inv.settings import Settings
 

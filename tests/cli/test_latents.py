@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from latent_inv.cli import app
 from latent_inv.generators import GENERATORS
+from latent_inv.latents import save_latents
 from tests.toy import LAYERS, STYLE, Scaled, Styled
 
 runner = CliRunner()
@@ -117,6 +118,40 @@ def test_wrong_input_is_one_line_and_leaves_nothing(arguments: tuple[Any, ...], 
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in Path().iterdir()] == ["a.npz"]
+
+
+def ran() -> Any:
+    raise AssertionError("the code that a file named was run")
+
+
+def test_the_word_of_a_file_opens_nothing() -> None:
+    """A reference to a Python entry runs code; latents come from anywhere."""
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("photo.png")
+    latents = {"w+": numbers(1, LAYERS, STYLE)}
+    reference = f"python:{__name__}:ran"
+    save_latents(Path("z.safetensors"), latents, generator=reference, space="w+", weights_sha256="")
+    for command in (
+        ("decode", "z.safetensors"),
+        ("invert", "photo.png", "--from", "z.safetensors"),
+        ("invert", "photo.png", "--from", "z.safetensors", "--dry-run"),
+        ("batch", ".", "--out", "b", "--from", "z.safetensors"),
+    ):
+        done = call(*command)
+        assert done.exit_code == 2, done.output
+        assert reference in done.stderr.replace("\n", "")
+    converted = call("latents", "convert", "z.safetensors", "b.npz")
+    assert converted.exit_code == 0, converted.output
+
+
+def test_an_inversion_goes_on_with_the_generator_of_its_start() -> None:
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("photo.png")
+    latents = {"w+": numbers(1, LAYERS, STYLE)}
+    sha256 = Styled.info().weights_sha256
+    save_latents(Path("w.safetensors"), latents, generator="styled", space="w+", weights_sha256=sha256)
+    options = ("--loss", "pixel", "--steps", 0, "--space", "w+", "--from", "w.safetensors", "--json")
+    done = call("invert", "photo.png", *options)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["generator"] == "styled"
 
 
 def test_numbers_that_are_not_finite_are_shown_as_such() -> None:

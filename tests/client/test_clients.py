@@ -157,10 +157,13 @@ def test_latents_of_another_generator_are_refused(where: str, tmp_path: Path, en
     save_latents(path, latents, generator="steps", space="z", weights_sha256="0" * 64)
     with Client(where) as client:
         assert client.decode(path, "steps").images.shape == (1, 3, 8, 8)
+        assert client.decode(path).images.shape == (1, 3, 8, 8)
         assert client.invert(PNG, "steps", steps=1, start=path).steps == 1
         given = engine.submitted[-1].initialiser  # type: ignore[union-attr]
         assert isinstance(given, Given)
         np.testing.assert_array_equal(given.latents["z"], latents["z"])
+        assert client.invert(PNG, steps=1, start=path).generator == "steps"
+        assert client.jobs.create(PNG, steps=1, start=path).generator == "steps"
         save_latents(path, latents, generator="steps", space="z", weights_sha256="f" * 64)
         with pytest.raises(LatentsError):
             client.decode(path, "steps")
@@ -171,6 +174,10 @@ def test_latents_of_another_generator_are_refused(where: str, tmp_path: Path, en
         async with AsyncClient(where) as client:
             with pytest.raises(LatentsError):
                 await client.decode(path, "steps")
+            save_latents(path, latents, generator="steps", space="z", weights_sha256="0" * 64)
+            assert (await client.decode(path)).images.shape == (1, 3, 8, 8)
+            assert (await client.invert(PNG, steps=1, start=path)).generator == "steps"
+            assert (await client.jobs.create(PNG, steps=1, start=path)).generator == "steps"
 
     asyncio.run(the_same())
 

@@ -17,7 +17,8 @@ from latent_inv.files import read_bytes
 
 from .architecture import Architecture
 from .network import StyleGAN2
-from .pickles import MAX_BYTES, PERSISTENT, Record, as_number, as_tensor, read_pickle
+from .pickles import MAX_BYTES, PERSISTENT, Record, read_pickle
+from .records import as_number, as_tensor
 
 Weights = dict[str, Tensor]
 #: names of networks in a file, the first one that is there is taken: G_ema is the mean over the training

@@ -1,21 +1,18 @@
 """Pickles of networks, read without running anything that stands in them.
 
-Names in a pickle become inert records, and only a few names are known; tensors are made of records afterwards, with
+Names in a pickle become inert records, and only a few names are known; `records` makes tensors of them afterwards, with
 every size held against the bytes that are there. No module of the file is imported, and no source text in it is run.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from latent_inv.errors import InputError
 
@@ -39,7 +36,7 @@ _RECORDED = {
 }
 _DICTIONARIES = {"collections.OrderedDict", "dnnlib.util.EasyDict", "argparse.Namespace"}
 #: storage classes -> what they hold
-_STORAGES: Mapping[str, torch.dtype] = {
+STORAGES: Mapping[str, torch.dtype] = {
     "torch.FloatStorage": torch.float32,
     "torch.DoubleStorage": torch.float64,
     "torch.HalfStorage": torch.float16,
@@ -51,7 +48,6 @@ _STORAGES: Mapping[str, torch.dtype] = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-_NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 #: ways to make objects other than by a known name, and the registry of extensions
 _FORBIDDEN = ("INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
 
@@ -104,7 +100,7 @@ class _Reader(pickle.Unpickler):
         full = f"{module}.{name}"
         if full in self._dictionaries:
             return self._dictionaries[full]
-        if full not in _RECORDED and full not in _STORAGES:
+        if full not in _RECORDED and full not in STORAGES:
             _refuse(full)
         return _Name(full)
 
@@ -167,7 +163,7 @@ def _scan(stream: io.BytesIO) -> None:
             if opcode.name == "GLOBAL":
                 module, _, name = str(argument).partition(" ")
                 full = f"{module}.{name}"
-                if full not in _RECORDED and full not in _DICTIONARIES and full not in _STORAGES:
+                if full not in _RECORDED and full not in _DICTIONARIES and full not in STORAGES:
                     _refuse(full)
             # An unpickler makes its memo as large as the largest number in it.
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
@@ -193,10 +189,10 @@ def _read_torch(stream: io.BytesIO) -> Any:
     view, found = stream.getbuffer(), {}
     for key in map(str, keys):
         kind = kinds.get(key, "")
-        if kind not in _STORAGES:
+        if kind not in STORAGES:
             raise InputError("the file of torch.save has numbers of an unknown kind", field="checkpoint")
         numbers = int.from_bytes(stream.read(8), "little")
-        start, size = stream.tell(), numbers * _STORAGES[kind].itemsize
+        start, size = stream.tell(), numbers * STORAGES[kind].itemsize
         if start + size > len(view):
             raise InputError(
                 f"the file ends {start + size - len(view)} bytes before its numbers do; is it whole?",
@@ -240,97 +236,3 @@ def _replace(tree: Any, put: Callable[[_Stored], Any]) -> Any:
         return visit(tree)
     except RecursionError as error:
         raise InputError("the file is nested too deeply", field="checkpoint") from error
-
-
-# ---- tensors of records --------------------------------------------------------------------------
-
-
-def as_tensor(value: Any, name: str) -> Tensor | None:
-    """The tensor that a record stands for, float32 where it is of floating numbers; None: it stands for something else.
-
-    Raises:
-        InputError: it says more numbers than it has, or is of an unknown kind.
-    """
-    if isinstance(value, Record) and value.name == "torch._utils._rebuild_parameter" and value.args:
-        return as_tensor(value.args[0], name)
-    if not isinstance(value, Record) or value.name != "torch._utils._rebuild_tensor_v2":
-        return None
-    try:
-        held, offset, size, stride = value.args[:4]
-        storage = _storage(held, name)
-        offset = int(offset)
-        shape, steps = _sides(size), _sides(stride)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name:.100} is damaged", field="checkpoint") from error
-    dtype = _STORAGES[storage.kind]
-    count, numbers = math.prod(shape), len(storage.data) // dtype.itemsize
-    last = offset + sum((side - 1) * step for side, step in zip(shape, steps, strict=False))
-    # Steps of 0 would make much of little: no weights are so.
-    if len(shape) != len(steps) or min((offset, *shape, *steps)) < 0 or count > numbers or (count and last >= numbers):
-        raise InputError(
-            f"{name:.100} says that it has {count} numbers, found {numbers} in the file", field="checkpoint"
-        )
-    if not count:
-        return torch.zeros(shape)
-    flat = torch.frombuffer(bytearray(storage.data), dtype=dtype)
-    tensor = flat.as_strided(shape, steps, offset).contiguous()
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _sides(value: Any) -> tuple[int, ...]:
-    if isinstance(value, Record) and value.name == "torch.Size" and len(value.args) == 1:
-        value = value.args[0]
-    if not isinstance(value, (tuple, list)) or len(value) > 8:
-        raise ValueError("no shape")
-    return tuple(int(side) for side in value)
-
-
-def _storage(held: Any, name: str) -> Storage:
-    if isinstance(held, Record) and held.name == "torch.storage._load_from_bytes":
-        if len(held.args) != 1 or not isinstance(held.args[0], bytes):
-            raise InputError(f"{name:.100} is damaged", field="checkpoint")
-        held = read_pickle(held.args[0])
-    if not isinstance(held, Storage):
-        raise InputError(f"{name:.100} has no numbers", field="checkpoint")
-    return held
-
-
-def as_number(value: Any) -> Any:
-    """A numpy number or array that a record stands for as plain Python's; everything else as it is.
-
-    Raises:
-        InputError: a number of an unknown kind, or an array that says more numbers than it has.
-    """
-    if not isinstance(value, Record) or not value.name.startswith("numpy."):
-        return value
-    try:
-        if value.name.endswith("scalar"):
-            kind, data = value.args
-            return np.frombuffer(_bytes(data), _number_kind(kind), count=1)[0].item()
-        if value.name.endswith("_reconstruct"):
-            _, shape, kind, fortran, data = value.state
-            sides, found = _sides(shape), np.frombuffer(_bytes(data), _number_kind(kind))
-            if math.prod(sides) == len(found):
-                return found.reshape(sides, order="F" if fortran else "C").tolist()
-    except (TypeError, ValueError) as error:
-        raise InputError("a number of the file is damaged", field="checkpoint") from error
-    raise InputError(f"the file holds a {value.name}, expected numbers", field="checkpoint")
-
-
-def _number_kind(record: Any) -> np.dtype[Any]:
-    text = record.args[0] if isinstance(record, Record) and record.name == "numpy.dtype" and record.args else None
-    if text not in _NUMBERS:
-        raise ValueError("no kind of numbers")
-    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "="
-    return np.dtype(text).newbyteorder(order if order in ("<", ">") else "=")
-
-
-def _bytes(data: Any) -> bytes:
-    # Protocols below 3 write bytes as text, Python 3 with the call that would turn it into bytes, Python 2 without.
-    if isinstance(data, Record) and data.name == "_codecs.encode" and data.args:
-        data = data.args[0]
-    if isinstance(data, str):
-        return data.encode("latin1")
-    if not isinstance(data, bytes):
-        raise TypeError("no bytes")  # of a number, bytes() would make as many
-    return data

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from latent_inv.errors import InputError
-from latent_inv.generators.stylegan2.pickles import Record, as_number, read_pickle
+from latent_inv.generators.stylegan2.pickles import Record, read_pickle
+from latent_inv.generators.stylegan2.records import as_number
 
 KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
