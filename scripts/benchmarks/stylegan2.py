@@ -19,15 +19,16 @@ LARGE = Architecture(512, 0, 512, 0, 512, 8, (4, 4), (512,) * 4 + (256, 128, 64)
 
 
 def batch_ratio(_options: Any) -> list[Figure]:
-    """Seconds of a picture in a batch of 4 against those of the best single run."""
-    network = _random(LARGE)
-    alone, together = [], []
-    with torch.no_grad():
+    """Seconds of a picture in a batch of 4 against those of the best single run; and the same with its gradient."""
+    network, found = _random(LARGE), []
+    for name, gradient in (("stylegan2_batch_ratio", False), ("stylegan2_gradient_batch_ratio", True)):
+        alone, together = [], []
         for _ in range(5):
-            alone.append(_seconds(network, 1))
-            together.append(_seconds(network, 4) / 4)
-    text = f"{min(together):.3f} s a picture, {min(alone):.3f} s alone"
-    return [Figure("stylegan2_batch_ratio", min(together) / min(alone), "", text)]
+            alone.append(_seconds(network, 1, gradient))
+            together.append(_seconds(network, 4, gradient) / 4)
+        text = f"{min(together):.3f} s a picture, {min(alone):.3f} s alone"
+        found.append(Figure(name, min(together) / min(alone), "", text))
+    return found
 
 
 def reference(_options: Any) -> list[Figure]:
@@ -58,11 +59,14 @@ def _random(shape: Architecture) -> StyleGAN2:
     return network.eval().requires_grad_(False)
 
 
-def _seconds(network: StyleGAN2, rows: int) -> float:
-    z = torch.randn(rows, network.shape.z, generator=torch.Generator().manual_seed(0))
+def _seconds(network: StyleGAN2, rows: int, gradient: bool) -> float:
+    z = torch.randn(rows, network.shape.z, generator=torch.Generator().manual_seed(0)).requires_grad_(gradient)
     start = time.perf_counter()
-    ws = network.mapping(z)[:, None].expand(-1, network.shape.rows, -1)
-    network(network.synthesis.styles(ws), {})
+    with torch.set_grad_enabled(gradient):
+        ws = network.mapping(z)[:, None].expand(-1, network.shape.rows, -1)
+        pictures = network(network.synthesis.styles(ws), {})
+    if gradient:
+        pictures.square().sum().backward()
     return time.perf_counter() - start
 
 

