@@ -28,6 +28,7 @@ from .policy import Picked
 from .seeding import stream
 from .solvers import SOLVERS, Solver
 from .types import Latents
+from .widths import widths
 
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
 
@@ -43,6 +44,7 @@ class Stage:
         rungs: (step, keep), counted from the stage's begin; see `Initialiser.rungs`.
         space: name of the space that it searches.
         radius: how far latents may go from where a row entered the stage, in deviations; None: anywhere.
+        width: rows of a call.
     """
 
     objective: Objective
@@ -54,6 +56,7 @@ class Stage:
     rungs: tuple[tuple[int, int], ...] = ()
     space: str = ""
     radius: float | None = None
+    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Job:
         space: where the result is; the last stage searches there.
         starts: part -> [1, …] on the device, a row each, of the space of the stage in which it begins.
         entries: the stage in which each row begins; rows of later stages sleep until another row gets there.
+        width: rows of a call that is made for one row alone, as when the result is decoded.
         visible: (height, width) of the picture without padding.
     """
 
@@ -87,6 +91,13 @@ class Job:
     def objective(self) -> Objective:
         """The sum that is minimised; stages differ only in their space, and in which terms a solver models."""
         return self.stages[-1].objective
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was picked, as JSON values, and how many rows a call of each stage has."""
+        told = self.picked.to_json()
+        stages = zip(told["stages"], self.stages, strict=True)
+        return {**told, "stages": [{**as_picked, "lane_width": stage.width} for as_picked, stage in stages]}
 
 
 def build_job(
@@ -157,16 +168,17 @@ def build_job(
     width = lane_width(spec, catalogue.placement)
     target, stages = objective.prepare(picture, {}), []
     masked = picture.weight is not None
-    for stage, space, own_rungs in zip(picked.stages, spaces, rungs, strict=True):
+    each = widths(spec, picked, catalogue.placement)
+    for stage, space, own_rungs, rows in zip(picked.stages, spaces, rungs, each, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
         rounded = catalogue.rounded(spec.generator, spec.dtype) if solver.rounds else None
         modelled = solver.modelled(list(objective.losses))
         own = replace(objective, space=generator.spaces[space], modelled=modelled, rounded=rounded)
         check_solver(own, solver, blank(own, size), target)
         near = stage.radius is not None
-        key = batch_key(spec, stage.solver, space, size, width, precision=precision, masked=masked, near=near)
+        key = batch_key(spec, stage.solver, space, size, rows, precision=precision, masked=masked, near=near)
         enough = (stage.enough_psnr_db, stage.enough_lpips)
-        stages.append(Stage(own, solver, key, stage.steps, *enough, own_rungs, space, stage.radius))
+        stages.append(Stage(own, solver, key, stage.steps, *enough, own_rungs, space, stage.radius, rows))
     return Job(
         spec=spec,
         stages=tuple(stages),

@@ -174,7 +174,7 @@ def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float,
     for index, stage in enumerate(job.stages):
         last = job.limit if stage.steps is None else min(job.limit, done + stage.steps)
         # The start is scored too, once.
-        calls, rows = _calls(rows + job.entries.count(index), stage.rungs, job.width, last - done + (index == 0))
+        calls, rows = _calls(rows + job.entries.count(index), stage.rungs, stage.width, last - done + (index == 0))
         found.append((_time_steps(job, stage, synchronise), calls))
         done = last
     return found
@@ -192,12 +192,12 @@ def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, evaluations:
 
 def _time_steps(job: Job, stage: Stage, synchronise: Callable[[], None]) -> float:
     latents, constants = _one_lane(job, stage)
-    keys, progress = torch.zeros(job.width, dtype=torch.int64), torch.zeros(job.width)
+    keys, progress = torch.zeros(stage.width, dtype=torch.int64), torch.zeros(stage.width)
     first = next(iter(latents.values()))
     durations = []
 
     def look(at: Latents) -> Evaluation:
-        return evaluate(stage.objective, at, constants, stage.solver.needs, min(job.width, len(job.starts)))
+        return evaluate(stage.objective, at, constants, stage.solver.needs, min(stage.width, len(job.starts)))
 
     for _ in range(_STEPS):
         state = stage.solver.init(latents, keys)
@@ -229,5 +229,5 @@ def _memory(job: Job) -> float:
 
 def _one_lane(job: Job, stage: Stage) -> tuple[dict[str, torch.Tensor], Any]:
     one = in_stage(job, stage)
-    constants = Constants.from_tree(join_rows([one.constants.tree()] * job.width))
-    return join_rows([one.latents] * job.width), constants
+    constants = Constants.from_tree(join_rows([one.constants.tree()] * stage.width))
+    return join_rows([one.latents] * stage.width), constants

@@ -19,8 +19,9 @@ MAX_JACOBIAN_BYTES = 2**30
 #: PSNR above which, and distance below which, a picture counts as one that the generator can make, as it came through
 #: a file. Some paintings are within 31 dB and look like something else, at four times this distance.
 IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
-#: starts and steps of the search for pictures that the generator cannot make exactly, and steps that finish it
-WIDE_STARTS, WIDE_STEPS, POLISH_STEPS = 12, 300, 150
+#: search for pictures that the generator cannot make exactly: starts, steps until half of them go (earlier, which ones
+#: are ahead says little of which will win), steps of those that stay, three in the end, and steps that finish these
+WIDE_STARTS, WIDE_RUNG, WIDE_STEPS, POLISH_STEPS = 12, 100, 300, 150
 #: steps that refine what an encoder found, of pictures up to so many pixels; of larger ones fewer, but so many at least
 REFINING_STEPS, REFINED_PIXELS, LEAST_REFINING_STEPS = 200, 256 * 256, 20
 #: with less time than this, several starts would take it from each other
@@ -162,7 +163,7 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     if seconds is not None and seconds < WIDE_SECONDS:
         last = f"then adam on all terms, for pictures that are not within {in_range} by then"
         return (exact, Stage(specs.Adam())), (_EXACT, last)
-    joining = specs.Halving(count=WIDE_STARTS, rung=25)
+    joining = specs.Halving(count=WIDE_STARTS, rung=WIDE_RUNG)
     wide = Stage(specs.Adam(), WIDE_STEPS, joined_by=joining)
     # A picture of the generator that the first attempt missed is found from the best of many; any other is finished.
     polish = Stage(specs.LBFGS(), None if seconds is not None else POLISH_STEPS)

@@ -234,7 +234,10 @@ class JobSpec(Settings):
     seed: int = setting(0, low=0, high=MAX_SEED, doc="All randomness of the job comes from this.")
     priority: str = setting("interactive", choices=("interactive", "bulk"), doc="Decides the lane width.")
     lane_width: int = setting(
-        0, low=0, high=256, doc="Rows a kernel call runs at; 0 takes 1, or the engine's for bulk."
+        0,
+        low=0,
+        high=256,
+        doc="Rows a kernel call runs at; 0: one, or as many as suit the device for bulk and for starts.",
     )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)

@@ -71,7 +71,8 @@ def test_every_space_on_the_way_is_said_and_timed() -> None:
     ("settings", "calls"),
     [
         ({"budget": Budget(steps=10)}, 11),
-        ({"budget": Budget(steps=10), "initialiser": Seeds(count=5)}, 5 * 11),
+        ({"budget": Budget(steps=10), "initialiser": Seeds(count=5)}, 2 * 11),
+        ({"budget": Budget(steps=10), "initialiser": Seeds(count=5), "lane_width": 1}, 5 * 11),
         ({"budget": Budget(steps=10), "initialiser": Seeds(count=5), "lane_width": 4}, 2 * 11),
         ({"budget": Budget(steps=10), "initialiser": BestOf(count=5)}, 5 + 10),
         ({"budget": Budget(steps=0), "initialiser": PriorMean()}, 1),
@@ -188,11 +189,11 @@ def test_what_the_policy_takes_is_said_without_weights(monkeypatch: pytest.Monke
 
 
 def test_a_plan_with_stages_counts_no_call_twice() -> None:
-    """The first stage takes 40 steps at most, the second what is left: 12 rows, 6 after step 25, 3 after step 50."""
-    short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=100))
+    """The first stage takes 40 steps at most, the second what is left: 12 rows in 3 calls, 6 after step 100, then 3."""
+    short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=300))
     assert short.seconds == pytest.approx(short.step_ms[0] / 1000 * 31)
     first, second, *_ = (duration / 1000 for duration in long.step_ms)
-    assert long.seconds == pytest.approx(first * 41 + second * (26 * 12 + 25 * 6 + 9 * 3))
+    assert long.seconds == pytest.approx(first * 41 + second * (101 * 3 + 100 * 2 + 59))
     many = made(solver=Auto(), initialiser=Seeds(count=3), budget=Budget(steps=100))
     first, second, *_ = (duration / 1000 for duration in many.step_ms)
-    assert many.seconds == pytest.approx(3 * (first * 41 + second * 60))
+    assert many.seconds == pytest.approx(3 * first * 41 + second * 60)

@@ -65,7 +65,7 @@ def test_few_latents_and_squared_pixels_get_second_order_and_then_adam() -> None
     assert exact.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
     assert exact.steps is not None
     assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
-    assert wide.joined_by == spec.Halving(count=policy.WIDE_STARTS, rung=25)
+    assert wide.joined_by == spec.Halving(count=policy.WIDE_STARTS, rung=policy.WIDE_RUNG)
     assert again == exact
     assert polish == Stage(spec.LBFGS(), policy.POLISH_STEPS)
     assert "levenberg_marquardt" in said(found, "solver")

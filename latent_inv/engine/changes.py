@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from latent_inv.build import Job
 
 
-def at_width(job: Job, width: int) -> Job:
-    """With so many rows a call."""
-    stages = tuple(replace(stage, key=(stage.key, width)) for stage in job.stages)
-    return replace(job, width=width, stages=stages)
+def at_widths(job: Job, width: int, widths: Sequence[int]) -> Job:
+    """With so many rows a call: of one row alone, and in each stage."""
+    stages = zip(job.stages, widths, strict=True)
+    return replace(
+        job, width=width, stages=tuple(replace(stage, key=(stage.key, rows), width=rows) for stage, rows in stages)
+    )
 
 
 def in_full(job: Job) -> Job:

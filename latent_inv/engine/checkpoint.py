@@ -17,14 +17,14 @@ from latent_inv.result import Metrics, Outcome, Step
 from latent_inv.types import Tree
 
 from .batch import RowTensors
-from .changes import at_width, in_full
+from .changes import at_widths, in_full
 from .run import Row
 from .starts import like_in
 
 if TYPE_CHECKING:
     from .job import JobRun
 
-FORMAT = "latent_inv checkpoint 4"
+FORMAT = "latent_inv checkpoint 5"
 
 
 def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
@@ -39,7 +39,7 @@ def pack(run: JobRun, owned: Mapping[int, RowTensors]) -> bytes:
         "format": FORMAT,
         "job": run.fingerprint,
         "seconds": run.elapsed(),
-        "width": run.job.width,
+        "widths": _widths(run),
         "narrowed": run.narrowed,
         "precision": run.job.objective.generator.precision,
         "rows": rows,
@@ -72,17 +72,23 @@ def restore(run: JobRun, starts: Sequence[RowTensors], data: bytes) -> list[RowT
         run.narrowed = bool(counters["narrowed"])
         if counters["precision"] != run.job.objective.generator.precision:
             run.job = in_full(run.job)
-        if counters["width"] != run.job.width:
-            # Bit-equal results need the width at which the job began, whatever is the custom here now.
-            if run.job.spec.lane_width or not 1 <= int(counters["width"]) <= run.placement.max_lane_width:
+        if counters["widths"] != _widths(run):
+            # Bit-equal results need the widths at which the job began, whatever is the custom here now.
+            width, *widths = map(int, counters["widths"])
+            most = run.placement.max_lane_width
+            if run.job.spec.lane_width or not 1 <= min(width, *widths) <= max(width, *widths) <= most:
                 raise ValueError("a width that cannot be")
-            run.job = at_width(run.job, int(counters["width"]))
+            run.job = at_widths(run.job, width, widths)
         return [
             row_tensors if run.rows[index].dropped else _restored(run, index, tensors)
             for index, row_tensors in enumerate(starts)
         ]
     except (SafetensorError, LookupError, TypeError, ValueError) as error:
         raise InputError("the checkpoint is damaged", field="checkpoint") from error
+
+
+def _widths(run: JobRun) -> list[int]:
+    return [run.job.width, *(stage.width for stage in run.job.stages)]
 
 
 def _row(entry: Mapping[str, Any]) -> Row:

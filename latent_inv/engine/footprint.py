@@ -26,11 +26,12 @@ from latent_inv.incidents import as_typed
 from latent_inv.initialisers import INITIALISERS
 from latent_inv.machine import memory_bytes
 from latent_inv.objective import Constants
-from latent_inv.outline import Fitted, batch_key, lane_width, pick_for
+from latent_inv.outline import Fitted, batch_key, pick_for
 from latent_inv.policy import Picked
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, JobSpec, Seeds
 from latent_inv.types import Latents, Tree, join_rows, map_tree
+from latent_inv.widths import widths
 
 from .runner import evaluate
 from .starts import first_tensors
@@ -105,10 +106,10 @@ class Footprints:
         encoded = generator.default_space if self._catalogue.has_encoder(spec.generator) else None
         precision = self._catalogue.precision_of(spec)
         picked = pick_for(spec, type(generator), space, size, encoded=encoded, precision=precision)
-        width = lane_width(spec, self._catalogue.placement)
         pixels = size[0] * size[1] / (measured[0] * measured[1])
         held, step = 0.0, 0.0
-        for index, stage in enumerate(picked.stages):
+        each = widths(spec, picked, self._catalogue.placement)
+        for index, (stage, width) in enumerate(zip(picked.stages, each, strict=True)):
             where, rows = stage.space or space, _rows(picked, index)
             numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
             latents = numbers / small

@@ -26,7 +26,7 @@ from latent_inv.types import repeat_row
 from latent_inv.versions import versions
 
 from .batch import RowTensors
-from .changes import at_width, in_full
+from .changes import at_widths, in_full
 from .checkpoint import pack
 from .run import Row, best_row, metrics
 from .runner import decode_rows, evaluate
@@ -69,14 +69,18 @@ class JobRun:
     @property
     def may_narrow(self) -> bool:
         """May its lanes become narrower, once? Not where the caller named a width, since the result depends on it."""
-        spec = self.job.spec
-        return spec.priority == "bulk" and not spec.lane_width and not self.narrowed and self.job.width > 1
+        return not self.job.spec.lane_width and not self.narrowed and self._widest > 1
+
+    @property
+    def _widest(self) -> int:
+        return max(stage.width for stage in self.job.stages)
 
     def narrow(self) -> None:
         """Halve the lane width for want of memory, and say so in the result."""
-        width = self.job.width
+        width = self._widest
         self.narrowed = True
-        self.job = at_width(self.job, width // 2)
+        half, *halves = (max(1, rows // 2) for rows in (self.job.width, *(stage.width for stage in self.job.stages)))
+        self.job = at_widths(self.job, half, halves)
         step = max(row.step for row in self.rows)
         self.warn(f"memory was too little for lanes of {width} rows; from step {step} on they had {width // 2}")
 
@@ -301,7 +305,7 @@ class JobRun:
             target=_visible(job.picture, job.visible),
             history=tuple(row.history),
             settings=plain(spec),
-            picked=job.picked.to_json(),
+            picked=job.told,
             typicality=typicality,
             labels=labels(job.objective.space, latents),
             versions=versions(),

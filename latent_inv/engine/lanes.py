@@ -126,4 +126,5 @@ class Lanes:
         return [row for row in run.rows if (run.job_id, row.index) in self._scheduler]
 
     def _schedule(self, run: JobRun, row: Row) -> None:
-        self._scheduler.add((run.job_id, row.index), run.job.stages[row.stage].key, run.job.width)
+        stage = run.job.stages[row.stage]
+        self._scheduler.add((run.job_id, row.index), stage.key, stage.width)

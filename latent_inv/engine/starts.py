@@ -79,7 +79,7 @@ def moved_start(job: Job, row: Row, latents: Mapping[str, Tensor]) -> dict[str, 
 
 def warm_up(job: Job, stage: Stage) -> None:
     """Take a first step of a stage and forget it: the first call of a kernel takes seconds that are no job's."""
-    LaneBatch(stage, [in_stage(job, stage)], job.width).advance([0.0])
+    LaneBatch(stage, [in_stage(job, stage)], stage.width).advance([0.0])
 
 
 def solver_key(job: Job, row: int) -> Tensor:

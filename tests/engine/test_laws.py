@@ -73,6 +73,22 @@ def test_a_result_does_not_depend_on_the_neighbours(width: int) -> None:
         assert same(expected, done[name].result), f"{name} differs at width {width}"
 
 
+def test_rows_of_a_job_share_calls_with_those_of_others() -> None:
+    """A job without a lane width runs the rows that it keeps to the end side by side, in lanes like those of others."""
+    own, bulk = job(seed=7, initialiser=Seeds(count=3)), job(seed=1, picture_seed=3, priority="bulk")
+    alone, other = result_of(own), result_of(bulk)
+    assert [stage["lane_width"] for stage in alone.picked["stages"]] == [4]
+    engine = toy_engine()
+    engine.submit("other", bulk)
+    engine.submit("one", own)
+    engine.poll()
+    engine.poll()
+    assert (engine.load.rows, engine.load.lanes) == (4, 1)
+    done, _ = drain(engine, {"one", "other"})
+    assert same(alone, done["one"].result)
+    assert same(other, done["other"].result)
+
+
 def test_a_cancelled_neighbour_changes_nothing() -> None:
     alone = result_of(job(seed=7, lane_width=4))
     engine = toy_engine()

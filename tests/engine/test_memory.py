@@ -178,6 +178,31 @@ def test_a_job_keeps_the_width_at_which_it_began(appetite: Appetite) -> None:
     assert np.array_equal(first.latents["z"], again.latents["z"])
 
 
+def test_each_stage_keeps_its_width(appetite: Appetite) -> None:
+    """Also of a job that has no width of its own, where the next worker is set to other lanes."""
+    spec = job("smooth", steps=12, initialiser=Seeds(count=3), reporting=Reporting(checkpoint_steps=5))
+    engine = engine_of()
+    engine.submit("one", spec)
+    done, events = drain(engine, {"one"})
+    checkpoint = next(event for event in events if isinstance(event, Checkpoint))
+    other = engine_of(width=2)
+    other.submit("again", spec, checkpoint.data)
+    first, again = done["one"].result, drain(other, {"again"})[0]["again"].result
+    assert isinstance(first, JobResult)
+    assert isinstance(again, JobResult)
+    assert [stage["lane_width"] for stage in first.picked["stages"]] == [4]
+    assert again.picked == first.picked
+    assert np.array_equal(first.latents["z"], again.latents["z"])
+
+
+def test_rows_side_by_side_go_on_in_narrower_lanes(appetite: Appetite) -> None:
+    appetite(lambda call, rows: rows == 4 and call > 6)
+    found = result_of(job("greedy", steps=12, seed=3, initialiser=Seeds(count=3)), engine_of())
+    assert "memory was too little for lanes of 4 rows" in found.warnings[0]
+    assert [stage["lane_width"] for stage in found.picked["stages"]] == [2]
+    assert found.lane_width == 1
+
+
 def test_a_result_is_made_in_spite_of_it(appetite: Appetite) -> None:
     """The picture of the result is one more call."""
     appetite(lambda call, rows: call == 4)
@@ -253,7 +278,8 @@ def test_an_estimate_grows_with_what_is_asked_for() -> None:
     assert footprint(job(losses=(Pixel(), Perceptual()))).held > 2 * plain.held
     given = Given(latents={"z": np.zeros((50, 12), np.float32)})
     assert footprint(job(initialiser=given)).held == footprint(job(initialiser=Seeds(count=50))).held
-    assert footprint(job(initialiser=BestOf(count=50))).held == footprint(job(initialiser=Seeds(count=50))).held
+    best_of = footprint(job(initialiser=BestOf(count=50)))
+    assert best_of.held == footprint(job(initialiser=Seeds(count=50), lane_width=1)).held
     second = footprint(job(solver=LevenbergMarquardt()))
     assert second.step - plain.step > 12 * 3 * 32 * 32 * 4, "a Jacobian"
     assert footprint(job("frozen", solver=CMAES())).step > 0

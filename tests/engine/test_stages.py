@@ -317,7 +317,7 @@ def test_a_result_says_what_was_picked() -> None:
     asked = job(solver=Auto(), initialiser=Auto(), steps=3)
     made = build.build_job(asked, toy_engine().catalogue)
     result = result_of(asked)
-    assert result.picked == made.picked.to_json()
+    assert result.picked == made.told
     assert result.picked["start"]["type"] == "BestOf"
     assert result.to_json()["picked"] == result.picked
     assert result.settings["solver"] == {"type": "Auto"}, "what was asked for stays as it was"
