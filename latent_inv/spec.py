@@ -237,7 +237,7 @@ class JobSpec(Settings):
         0,
         low=0,
         high=256,
-        doc="Rows a kernel call runs at; 0: one, or as many as suit the device for bulk and for starts.",
+        doc="Rows a kernel call runs at; 0: one, more for bulk jobs and for several starts.",
     )
     dtype: str = setting("float32", choices=DTYPES, doc="Number format of latents and networks.")
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
