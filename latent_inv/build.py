@@ -154,7 +154,7 @@ def build_job(
         for _ in range(0 if joining is None else joining.count - 1):
             starts.append(generator.spaces[spaces[index]].sample(size, stream(spec.seed, "start", len(starts))))
             entries.append(index)
-    conditions = given(objective.space, spec.conditions)
+    conditions = given(objective.space, spec.conditions, spec.fixed, size)
     starts = [{name: generator.place(part) for name, part in {**start, **conditions}.items()} for start in starts]
     if origin != spaces[0]:
         starts = [

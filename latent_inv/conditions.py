@@ -1,12 +1,46 @@
-"""Conditions of a generator (a class, for one) as people give them: "class=blue", several with commas. No torch."""
+"""Conditions of a generator as people give them: classes as "class=blue,pose=left", vectors as arrays. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .errors import SpecError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _ACCEPTED = "PART=LABEL or PART=NUMBER, several with commas, such as class=blue"
+
+
+def split(conditions: object, numbers: object) -> tuple[str, dict[str, np.ndarray]]:
+    """Labels in the form that `as_text` gives, and parts that are given as numbers (an embedding, a vector).
+
+    Args:
+        conditions: a text, or part -> label, number or array.
+        numbers: further parts as arrays.
+    Raises:
+        SpecError, LatentsError: something else, or a part in both.
+    """
+    if not isinstance(numbers, Mapping):
+        raise SpecError(f"must be a mapping part → array, found {type(numbers).__name__}", field="fixed")
+    found = dict(numbers)
+    if isinstance(conditions, Mapping):
+        arrays = {part: value for part, value in conditions.items() if _is_array(value)}
+        if found.keys() & arrays.keys():
+            raise SpecError(f'gives "{min(found.keys() & arrays.keys()):.40}" twice', field="conditions")
+        found |= arrays
+        conditions = {part: value for part, value in conditions.items() if part not in arrays}
+    text = as_text(conditions)
+    if found:
+        from .latents import as_array  # not for the many who give none: it imports numpy
+
+        found = {str(part): as_array(value, f"fixed.{part!s:.40}") for part, value in found.items()}
+    return text, found
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0
 
 
 def as_text(conditions: object) -> str:

@@ -42,8 +42,9 @@ def fit_job(spec: specs.JobSpec, kind: type[Generator]) -> Fitted:
     space = spec.space or kind.default_space
     if space not in kind.spaces:
         raise unknown_name("space", space, list(kind.spaces), field="space")
-    given(kind.spaces[space], spec.conditions)
-    return (space, *fit_picture(kind, spec.picture, spec.crop))
+    picture, visible = fit_picture(kind, spec.picture, spec.crop)
+    given(kind.spaces[space], spec.conditions, spec.fixed, (picture.height, picture.width))
+    return space, picture, visible
 
 
 def lane_width(spec: specs.JobSpec, placement: Placement) -> int:

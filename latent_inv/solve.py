@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_generator, choose_start, given_latents, with_shortcuts
-from .conditions import as_text
+from .conditions import split
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
@@ -66,7 +66,7 @@ def invert(
     precision: str = "auto",
     threads: int | None = None,
     lane_width: int = 0,
-    conditions: Mapping[str, str | int] | str = "",
+    conditions: Mapping[str, Any] | str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_preview: Callable[[Preview], None] | None = None,
     on_load: LoadProgress | None = None,
@@ -86,7 +86,8 @@ def invert(
         device: "auto", "cpu", "cuda", "cuda:N", "mps".
         precision: number format of the network, "auto", "float32", "bfloat16" or "float16"; "auto" is that of `dtype`.
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
-        conditions: fixed parts that are given, part -> label or number, such as {"class": "blue"}; else they are drawn.
+        conditions: fixed parts that are given, part -> label, number or array, such as {"class": "blue"} or {"text":
+            embedding}; else they are drawn.
         on_progress: called after each step that is reported.
         on_load: called while weights are downloaded.
         stop: asked between steps; once it says True, the best so far is returned as "cancelled".
@@ -116,7 +117,7 @@ def invert(
         dtype=dtype,
         precision=precision,
         lane_width=lane_width,
-        conditions=as_text(conditions),
+        conditions=conditions,
     )
     engine = Engine(open_table(), place(device, threads), encoders={spec.generator: Path(encoder)} if encoder else None)
     fit_job(spec, engine.catalogue.find(spec.generator))  # before anything is downloaded
@@ -187,7 +188,7 @@ def sample(
     space: str = "",
     height: int = 0,
     width: int = 0,
-    conditions: Mapping[str, str | int] | str = "",
+    conditions: Mapping[str, Any] | str = "",
     device: str = "auto",
     dtype: str = "float32",
     precision: str = "auto",
@@ -197,7 +198,8 @@ def sample(
     chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
     settings["precision"] = precision
-    spec = SampleSpec(seeds=chosen, generator=generator, conditions=as_text(conditions), **settings)
+    labels, fixed = split(conditions, {})
+    spec = SampleSpec(seeds=chosen, generator=generator, conditions=labels, fixed=fixed, **settings)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .conditions import as_text
+from .conditions import split
 from .errors import SpecError
 from .settings import Settings, setting
 from .spec_requests import DEFAULT_GENERATOR as DEFAULT_GENERATOR
@@ -217,12 +217,15 @@ class JobSpec(Settings):
         picture: what was observed, as loaded by `images.load`; cropped and fitted when the job is built.
         crop: (left, top, right, bottom) in pixels of the upright picture, right and bottom exclusive.
         losses: the sum that is minimised, at least one term; one of a kind.
+        fixed: fixed parts that are given as numbers, part → [1, …] or […]: an embedding, a vector. `conditions` takes
+            them too, beside labels: {"class": "blue", "text": array}.
     """
 
     picture: Picture
     generator: str = setting(DEFAULT_GENERATOR, doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     conditions: str = setting("", doc="Fixed parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
+    fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
     crop: tuple[int, int, int, int] | None = None
     perceptual: str = setting("stlpips-alex", choices=PERCEPTUAL_METRICS, doc="Perceptual metric, for loss and report.")
     losses: tuple[Settings, ...] = DEFAULT_LOSSES
@@ -243,7 +246,9 @@ class JobSpec(Settings):
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "conditions", as_text(self.conditions))
+        labels, fixed = split(self.conditions, self.fixed)
+        object.__setattr__(self, "conditions", labels)
+        object.__setattr__(self, "fixed", fixed)
         super().__post_init__()
         check_picture(self.picture)
         check_precision(self)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from .conditions import as_text
+from .conditions import split
 from .errors import SpecError, unknown_name
 from .settings import Settings, setting
 
@@ -64,12 +64,13 @@ class DecodeSpec(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSpec(Settings):
-    """Draws from the prior: one latent and one picture a seed."""
+    """Draws from the prior: one latent and one picture a seed. `fixed`: as that of `JobSpec`."""
 
     seeds: tuple[int, ...] = (0,)
     generator: str = setting("faces", doc="Name of the generator.")
     space: str = setting("", doc="Latent space; empty takes the generator's default.")
     conditions: str = setting("", doc="Parts that are given, as PART=LABEL,…, such as class=blue; else drawn.")
+    fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
     height: int = setting(
         0, low=0, high=16_384, unit="pixels", doc="Picture height where the generator is free; 0: its own."
     )
@@ -80,7 +81,9 @@ class SampleSpec(Settings):
     precision: str = setting("auto", choices=PRECISIONS, doc=PRECISION_DOC)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "conditions", as_text(self.conditions))
+        labels, fixed = split(self.conditions, self.fixed)
+        object.__setattr__(self, "conditions", labels)
+        object.__setattr__(self, "fixed", fixed)
         super().__post_init__()
         check_precision(self)
         if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):

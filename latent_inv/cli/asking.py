@@ -20,7 +20,10 @@ SOLVER_HELP = (
     "One of auto, adam, l_bfgs, levenberg_marquardt, gauss_newton, cma_es, hybrid_cma, "
     "as NAME or NAME:KEY=VALUE,… e.g. adam:learning_rate=0.3."
 )
-CONDITION_HELP = "A fixed part that is given, PART=LABEL, such as class=blue; repeat for more. Default: drawn."
+CONDITION_HELP = (
+    "A fixed part that is given: PART=LABEL, such as class=blue, or PART=@FILE for numbers of a .npy, .npz, .pt or "
+    ".safetensors; repeat for more. Default: drawn."
+)
 PRECISION_HELP = "Of the generator's network: auto (that of --dtype), float32, bfloat16 or float16."
 GENERATOR_HELP = "See `latent-inv generators`. Default: that of --from, or photos."
 LOSS_HELP = "A term of the sum, NAME or NAME:KEY=VALUE,…; repeat for more. Default: pixel:weight=0.25 and perceptual."
@@ -76,7 +79,7 @@ class Asked:
         """
         from latent_inv import spec as specs
 
-        from .components import parse, parse_crop
+        from .components import parse, parse_conditions, parse_crop
 
         return {
             "generator": self.generator,
@@ -98,7 +101,7 @@ class Asked:
                 patience=self.patience,
             ),
             "seed": self.seed,
-            "conditions": ",".join(self.condition or ()),
+            "conditions": parse_conditions(self.condition or ()),
             "dtype": self.dtype,
             "precision": self.precision,
             "lane_width": self.lane_width,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from latent_inv.errors import SpecError, unknown_name
+from latent_inv import conditions
+from latent_inv.errors import LatentsError, SpecError, unknown_name
 from latent_inv.settings import Settings, describe_range, kind_of
 
 
@@ -65,6 +67,32 @@ def describe(table: Mapping[str, type[Settings]]) -> str:
             note = f" ({accepted})" if accepted else ""
             lines.append(f"    {item.name}={item.default}{note}  {meta['doc']}")
     return "\n".join(lines)
+
+
+def parse_conditions(texts: Sequence[str]) -> dict[str, Any]:
+    """`PART=LABEL` texts, and `PART=@FILE` for numbers, which are read: part → label or array.
+
+    Raises:
+        SpecError: another form, or one part twice. LatentsError: a file that does not have the part.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        part, _, label = (piece.strip() for piece in text.partition("="))
+        pairs = {part: _numbers_of(part, Path(label[1:]))} if part and label.startswith("@") else conditions.parse(text)
+        for name, value in pairs.items():
+            if name in found:
+                raise SpecError(f'gives "{name:.40}" twice', field="conditions")
+            found[name] = value
+    return found
+
+
+def _numbers_of(part: str, path: Path) -> Any:
+    from latent_inv.latents import load_latents
+
+    arrays = load_latents(path).latents
+    if part not in arrays and len(arrays) != 1:
+        raise LatentsError(f'{path.name} has no "{part:.40}", found {", ".join(arrays):.80}', field="conditions")
+    return arrays[part] if part in arrays else next(iter(arrays.values()))
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:

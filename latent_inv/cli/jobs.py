@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .asking import GENERATOR_HELP, LOSS_HELP, SOLVER_HELP, START_HELP
+from .asking import CONDITION_HELP, GENERATOR_HELP, LOSS_HELP, SOLVER_HELP, START_HELP
 from .connection import Server, always_on_server
 from .invert import check_folder, show
 from .shell import errors, escape, print_json, progress_bar, reporting_errors, scores
@@ -59,6 +59,7 @@ def create(
     target_lpips: Annotated[float | None, typer.Option(help="Stop at or below this perceptual distance.")] = None,
     target_psnr: Annotated[float | None, typer.Option(help="Stop at or above this PSNR in dB.")] = None,
     seed: Annotated[int, typer.Option(help="All randomness comes from this number.")] = 0,
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Run beside others for throughput, after interactive jobs.")
     ] = False,
@@ -71,7 +72,7 @@ def create(
     with reporting_errors():
         from latent_inv import spec as specs
 
-        from .components import parse, parse_crop
+        from .components import parse, parse_conditions, parse_crop
 
         with server.client() as client:
             job = client.jobs.create(
@@ -91,6 +92,7 @@ def create(
                 target_lpips=target_lpips,
                 target_psnr_db=target_psnr,
                 seed=seed,
+                conditions=parse_conditions(condition or ()),
                 priority="bulk" if bulk else "interactive",
             )
         print_json(job.to_json()) if as_json else typer.echo(job.job_id)

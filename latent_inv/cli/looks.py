@@ -92,11 +92,12 @@ def sample(
         from latent_inv.latents import save_latents
         from latent_inv.report import grid
 
+        from .components import parse_conditions
         from .invert import check_folder
 
         check_folder(out)
         wanted: dict[str, Any] = {"generator": generator, "space": space, "height": height, "width": width}
-        wanted |= {"conditions": ",".join(condition or ()), "precision": precision}
+        wanted |= {"conditions": parse_conditions(condition or ()), "precision": precision}
         chosen = tuple(seeds) if seeds else tuple(range(8))
         if server:
             with server.client() as client:

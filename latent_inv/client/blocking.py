@@ -249,7 +249,7 @@ class Client:
         width: int = 0,
         dtype: str = "float32",
         precision: str = "auto",
-        conditions: Mapping[str, str | int] | str = "",
+        conditions: Mapping[str, Any] | str = "",
     ) -> Sampled:
         """Draw latents from the prior and decode them, one a seed."""
         formats = {"dtype": dtype, "precision": precision}

@@ -56,7 +56,7 @@ def job_spec(message: job_pb2.JobSpec, limits: Limits = Limits(), contents: Cont
         given = read_optional(message, name, kind)
         if given is not None:
             values[name] = given
-    values["crop"] = crop_from(message)
+    values["crop"], values["fixed"] = crop_from(message), _fixed(message)
     # Last, since decoding a picture costs more than all other checks together.
     picture = image_from(message.image, limits=limits, field="image", contents=contents)
     if message.HasField("weight"):
@@ -80,7 +80,21 @@ def job_message(spec: specs.JobSpec, image: data_pb2.Image, weight: data_pb2.Ima
     write_fields(spec.reporting, message.reporting)
     if spec.crop is not None:
         message.crop.CopyFrom(crop_to(spec.crop))
+    _set_fixed(message, spec)
     return message
+
+
+def _fixed(message: job_pb2.JobSpec | generator_service_pb2.SampleRequest) -> dict[str, Any]:
+    with at("fixed"):
+        return latents_from(message.fixed)
+
+
+def _set_fixed(
+    message: job_pb2.JobSpec | generator_service_pb2.SampleRequest, spec: specs.JobSpec | specs.SampleSpec
+) -> None:
+    if spec.fixed:
+        with at("fixed"):
+            message.fixed.CopyFrom(latents_to(spec.fixed))
 
 
 def crop_from(message: job_pb2.JobSpec | generator_service_pb2.EncodeRequest) -> tuple[int, int, int, int] | None:
@@ -116,6 +130,7 @@ def sample_spec(message: generator_service_pb2.SampleRequest) -> specs.SampleSpe
     values = read_fields(message, specs.SampleSpec)
     if message.seeds:
         values["seeds"] = tuple(message.seeds)
+    values["fixed"] = _fixed(message)
     return specs.SampleSpec(**values)
 
 
@@ -123,6 +138,7 @@ def sample_message(spec: specs.SampleSpec) -> generator_service_pb2.SampleReques
     """The inverse of `sample_spec`."""
     message = generator_service_pb2.SampleRequest(seeds=spec.seeds)
     write_fields(spec, message)
+    _set_fixed(message, spec)
     return message
 
 

@@ -151,7 +151,7 @@ def _sample(spec: specs.SampleSpec, catalogue: Catalogue) -> Work:
     size = generator.resolve_size(spec.height, spec.width)
     space = generator.resolve_space(spec.space)
     _check_answer(len(spec.seeds), size)
-    conditions = given(generator.spaces[space], spec.conditions, searched=True)
+    conditions = given(generator.spaces[space], spec.conditions, spec.fixed, size, searched=True)
     warnings: list[str] = []
 
     def work() -> Work:

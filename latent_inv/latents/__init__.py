@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from .adapt import adapt
 from .convert import Converted, convert_files
-from .fit import check_origin, fit_latents
+from .fit import as_array, check_origin, fit_latents
 from .layouts import FORMAT, LAYOUTS
 from .limits import Limits
 from .read import LatentsFile, load_latents
@@ -29,6 +29,7 @@ __all__ = [
     "LatentsFile",
     "Limits",
     "adapt",
+    "as_array",
     "check_origin",
     "convert_files",
     "fit_latents",

@@ -51,7 +51,7 @@ def fit_latents(
 
 
 def _fitted(value: Any, shape: tuple[int, ...], name: str, dtype: Any) -> np.ndarray:
-    array = _plain(value, name)
+    array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         raise LatentsError(f"must be numbers, found {array.dtype}", field=name)
     array = with_rows(array, shape, name)
@@ -93,7 +93,12 @@ def with_rows(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
     return array
 
 
-def _plain(value: Any, name: str) -> np.ndarray:
+def as_array(value: Any, name: str) -> np.ndarray:
+    """An array of what is one, or a tensor, or numbers in lists.
+
+    Raises:
+        LatentsError: it is something else; `name` says where.
+    """
     try:
         if hasattr(value, "detach"):  # a tensor; numpy has no bfloat16, and float32 holds each of its values
             value = value.detach().cpu()

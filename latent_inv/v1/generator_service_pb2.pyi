@@ -160,7 +160,7 @@ class UnloadGeneratorResponse(_message.Message):
     def __init__(self, generators: _Optional[_Iterable[_Union[LoadedGenerator, _Mapping]]] = ..., budget_bytes: _Optional[int] = ..., freed_bytes: _Optional[int] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions", "precision")
+    __slots__ = ("generator", "space", "seeds", "height", "width", "dtype", "conditions", "fixed", "precision")
     GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,7 @@ class SampleRequest(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     generator: str
     space: str
@@ -176,8 +177,9 @@ class SampleRequest(_message.Message):
     width: int
     dtype: _data_pb2.Dtype
     conditions: str
+    fixed: _data_pb2.Latents
     precision: _data_pb2.Precision
-    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
+    def __init__(self, generator: _Optional[str] = ..., space: _Optional[str] = ..., seeds: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., fixed: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
     __slots__ = ("generator", "space", "weights_sha256", "seeds", "latents", "images", "scaling", "precision", "warnings")

@@ -40,7 +40,7 @@ OUTCOME_STUCK: Outcome
 OUTCOME_FAILED: Outcome
 
 class JobSpec(_message.Message):
-    __slots__ = ("image", "weight", "crop", "generator", "space", "perceptual", "losses", "observation", "solver", "initialiser", "budget", "reporting", "seed", "priority", "lane_width", "dtype", "conditions", "precision")
+    __slots__ = ("image", "weight", "crop", "generator", "space", "perceptual", "losses", "observation", "solver", "initialiser", "budget", "reporting", "seed", "priority", "lane_width", "dtype", "conditions", "fixed", "precision")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class JobSpec(_message.Message):
     LANE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     image: _data_pb2.Image
     weight: _data_pb2.Image
@@ -76,8 +77,9 @@ class JobSpec(_message.Message):
     lane_width: int
     dtype: _data_pb2.Dtype
     conditions: str
+    fixed: _data_pb2.Latents
     precision: _data_pb2.Precision
-    def __init__(self, image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., weight: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., perceptual: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[_components_pb2.Loss, _Mapping]]] = ..., observation: _Optional[_Union[_components_pb2.Observation, _Mapping]] = ..., solver: _Optional[_Union[_components_pb2.Solver, _Mapping]] = ..., initialiser: _Optional[_Union[_components_pb2.Initialiser, _Mapping]] = ..., budget: _Optional[_Union[_components_pb2.Budget, _Mapping]] = ..., reporting: _Optional[_Union[_components_pb2.Reporting, _Mapping]] = ..., seed: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
+    def __init__(self, image: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., weight: _Optional[_Union[_data_pb2.Image, _Mapping]] = ..., crop: _Optional[_Union[_data_pb2.Box, _Mapping]] = ..., generator: _Optional[str] = ..., space: _Optional[str] = ..., perceptual: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[_components_pb2.Loss, _Mapping]]] = ..., observation: _Optional[_Union[_components_pb2.Observation, _Mapping]] = ..., solver: _Optional[_Union[_components_pb2.Solver, _Mapping]] = ..., initialiser: _Optional[_Union[_components_pb2.Initialiser, _Mapping]] = ..., budget: _Optional[_Union[_components_pb2.Budget, _Mapping]] = ..., reporting: _Optional[_Union[_components_pb2.Reporting, _Mapping]] = ..., seed: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., lane_width: _Optional[int] = ..., dtype: _Optional[_Union[_data_pb2.Dtype, str]] = ..., conditions: _Optional[str] = ..., fixed: _Optional[_Union[_data_pb2.Latents, _Mapping]] = ..., precision: _Optional[_Union[_data_pb2.Precision, str]] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("psnr_db", "lpips", "mse")

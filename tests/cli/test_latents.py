@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from latent_inv.cli import app
 from latent_inv.generators import GENERATORS
-from latent_inv.latents import save_latents
-from tests.toy import LAYERS, STYLE, Scaled, Styled
+from latent_inv.latents import load_latents, save_latents
+from tests.toy import LAYERS, STYLE, Layered, Scaled, Styled
 
 runner = CliRunner()
 
@@ -152,6 +152,42 @@ def test_an_inversion_goes_on_with_the_generator_of_its_start() -> None:
     done = call("invert", "photo.png", *options)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["generator"] == "styled"
+
+
+def test_a_condition_is_read_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, Layered.name, Layered)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("photo.png")
+    noise = numbers(8, 8)
+    np.save("noise.npy", noise)
+    np.savez("both.npz", noise=noise, text=numbers(3))
+    for file in ("noise.npy", "both.npz"):
+        options = ("-g", "layered", "--condition", f"noise=@{file}")
+        done = call("invert", "photo.png", *options, "--loss", "pixel", "--steps", 1, "-q")
+        assert done.exit_code == 0, done.output
+        assert np.array_equal(load_latents("out/photo/latents.safetensors").latents["noise"], noise[None])
+        assert call("sample", 1, *options, "-o", "drawn").exit_code == 0
+        assert np.array_equal(load_latents("drawn/1.safetensors").latents["noise"], noise[None])
+
+
+@pytest.mark.parametrize(
+    ("conditions", "text"),
+    [
+        (["noise=@nowhere.npy"], "no file"),
+        (["noise=@both.npz"], 'no "noise", found a, text'),
+        (["noise=@noise.npy", "noise=@noise.npy"], "twice"),
+        (["noise"], "PART=LABEL"),
+        (["text=@noise.npy"], 'unknown condition "text", accepted: noise'),
+    ],
+)
+def test_conditions_that_cannot_be(conditions: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, Layered.name, Layered)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("photo.png")
+    np.save("noise.npy", numbers(8, 8))
+    np.savez("both.npz", a=numbers(8, 8), text=numbers(3))
+    options = [piece for condition in conditions for piece in ("--condition", condition)]
+    done = call("invert", "photo.png", "-g", "layered", "--loss", "pixel", "--steps", 1, *options)
+    assert done.exit_code == 2, done.output
+    assert text in done.stderr.replace("\n", "")
 
 
 def test_numbers_that_are_not_finite_are_shown_as_such() -> None:

@@ -224,6 +224,27 @@ def test_half_precision_and_what_it_could_not_hold_are_told_over_the_wire() -> N
     serve(toy_engine(), scenario)
 
 
+def test_numbers_are_given_over_the_wire() -> None:
+    noise = np.random.default_rng(1).normal(size=(8, 8)).astype(np.float32)
+    black = np.zeros((3, 32, 32), np.float32)
+
+    async def scenario(_: Application, client: AsyncClient) -> None:
+        drawn = await client.sample((1, 2), "layered", conditions={"noise": noise})
+        assert all(np.array_equal(row, noise) for row in drawn.latents["noise"])
+        asked = {"losses": (Pixel(),), "solver": Adam(), "steps": 2, "value_range": (-1, 1)}
+        found = await client.invert(black, "layered", conditions={"noise": noise}, **asked)
+        assert np.array_equal(found.latents["noise"], noise[None])
+        queued = await client.jobs.create(black, "layered", conditions={"noise": noise}, **asked)
+        result = (await client.jobs.wait(queued.job_id)).result
+        assert result is not None
+        assert np.array_equal(result.latents["z"], found.latents["z"])
+        for wrong in ({"noise": noise[:3]}, {"text": noise}, {"z": np.zeros(12)}):
+            with pytest.raises(InputError):
+                await client.invert(black, "layered", conditions=wrong, **asked)
+
+    serve(toy_engine(), scenario)
+
+
 def test_a_server_decides_what_auto_means() -> None:
     async def scenario(_: Application, client: AsyncClient) -> None:
         assert (await client.sample(1, "smooth")).precision == "bfloat16"

@@ -30,7 +30,13 @@ def good_invert(image: Any, value_range: Any) -> bytes:
         initialiser=None,
         budget=Budget(steps=3),
         shortcuts={},
-        settings={"crop": (0, 0, 8, 8), "losses": (Pixel(),), "solver": Adam(learning_rate=0.5), "seed": 3},
+        settings={
+            "crop": (0, 0, 8, 8),
+            "losses": (Pixel(),),
+            "solver": Adam(learning_rate=0.5),
+            "seed": 3,
+            "fixed": LATENTS,
+        },
     )[0]
     return request.SerializeToString()
 
@@ -51,6 +57,12 @@ GOOD: list[tuple[Callable[[bytes], None], bytes]] = [
     (read_invert, good_invert(PNG, None)),
     (read_invert, good_invert(np.zeros((8, 8, 3), np.float32), (-1, 1))),
     (read_sample, sample_request((1, 2), "toy", space="z", height=8, width=8, dtype="float64").SerializeToString()),
+    (
+        read_sample,
+        sample_request(
+            1, "toy", space="z", height=8, width=8, dtype="float32", conditions={"text": np.ones(3, np.float32)}
+        ).SerializeToString(),
+    ),
     (read_decode, convert.decode_message(DecodeSpec(latents=LATENTS, generator="toy")).SerializeToString()),
 ]
 
