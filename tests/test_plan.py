@@ -159,13 +159,14 @@ def test_what_the_policy_takes_is_said_with_its_reasons() -> None:
     planned = made(**AUTO, budget=Budget(steps=50))
     assert [text.split("(")[0] for text in planned.solver.split(", then ")] == [
         "LevenbergMarquardt",
+        "LevenbergMarquardt",
         "Adam",
         "LevenbergMarquardt",
         "LBFGS",
     ]
     assert planned.start.startswith("Encoder(")
     assert planned.rows == 1
-    assert len(planned.step_ms) == 4
+    assert len(planned.step_ms) == 5
     assert planned.why
     for reason in planned.why:
         assert reason in planned.describe()
@@ -189,11 +190,11 @@ def test_what_the_policy_takes_is_said_without_weights(monkeypatch: pytest.Monke
 
 
 def test_a_plan_with_stages_counts_no_call_twice() -> None:
-    """The first stage takes 40 steps at most, the second what is left: 12 rows in 3 calls, 6 after step 100, then 3."""
+    """Two stages take 40 and 20 steps at most, the third what is left: 12 rows in 3 calls, 6 after step 100, then 3."""
     short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=300))
     assert short.seconds == pytest.approx(short.step_ms[0] / 1000 * 31)
-    first, second, *_ = (duration / 1000 for duration in long.step_ms)
-    assert long.seconds == pytest.approx(first * 41 + second * (101 * 3 + 100 * 2 + 59))
+    first, second, third, *_ = (duration / 1000 for duration in long.step_ms)
+    assert long.seconds == pytest.approx(first * 41 + second * 20 + third * (101 * 3 + 100 * 2 + 39))
     many = made(solver=Auto(), initialiser=Seeds(count=3), budget=Budget(steps=100))
-    first, second, *_ = (duration / 1000 for duration in many.step_ms)
-    assert many.seconds == pytest.approx(3 * first * 41 + second * 60)
+    first, second, third, *_ = (duration / 1000 for duration in many.step_ms)
+    assert many.seconds == pytest.approx(3 * first * 41 + 3 * second * 20 + third * 40)
