@@ -205,8 +205,8 @@ def _exact(spec: specs.JobSpec, *, relaxed: bool) -> Stage:
 def _again(exact: Stage, *, relaxed: bool) -> tuple[Stage, ...]:
     """Twice, where the first attempt may have stopped short.
 
-    Its bold steps share rounded Jacobians, and come to a halt in about one of 700 pictures that could be found. A row
-    that is in range by then, but not found, may be one of them, or be a JPEG: some full Jacobians tell.
+    Its bold steps share rounded Jacobians, and halt in a few of a thousand pictures that could be found. A row that is
+    in range by then, but not found, may be one of them, or be a JPEG: some full Jacobians tell.
     """
     if relaxed or exact.enough_psnr_db is None:
         return (exact,)
