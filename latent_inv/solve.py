@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .ask import choose_generator, choose_start, given_latents, with_shortcuts
-from .conditions import split
 from .device import DTYPES, place
 from .engine.engine import Engine
 from .errors import InternalError
@@ -197,9 +196,8 @@ def sample(
     """Draw latents from the prior and decode them, one a seed."""
     chosen = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
-    settings["precision"] = precision
-    labels, fixed = split(conditions, {})
-    spec = SampleSpec(seeds=chosen, generator=generator, conditions=labels, fixed=fixed, **settings)
+    settings |= {"precision": precision, "conditions": conditions}
+    spec = SampleSpec(seeds=chosen, generator=generator, **settings)
     answer: Sampled = run(_engine(device, threads), spec)
     return answer
 

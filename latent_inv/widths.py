@@ -33,12 +33,17 @@ def widths(spec: specs.JobSpec, picked: Picked, placement: Placement) -> tuple[i
     return tuple(found)
 
 
-def _left(picked: Picked) -> Iterator[int]:
-    """Rows that are left at the end of each stage; given latents are counted by their first part."""
-    start: Any = picked.initialiser
+def start_rows(start: Any) -> int:
+    """Rows of a start; given latents are counted by their first part."""
     rows = int(getattr(start, "count", 1))
     for part in getattr(start, "latents", {}).values():
         rows = max(rows, len(part) if np.ndim(part) > 1 else 1)
+    return rows
+
+
+def _left(picked: Picked) -> Iterator[int]:
+    """Rows that are left at the end of each stage."""
+    start, rows = picked.initialiser, start_rows(picked.initialiser)
     rungs = INITIALISERS[type(start)](start).rungs
     for stage in picked.stages:
         if stage.joined_by is not None and rows == 1:

@@ -14,7 +14,6 @@ from PIL import Image
 
 from latent_inv import convert
 from latent_inv.ask import choose_start, no_info, with_shortcuts
-from latent_inv.conditions import split
 from latent_inv.convert.errors import error_from
 from latent_inv.errors import DeadlineError, ImageError, LatentInvError, LimitError, UnavailableError, at, unknown_name
 from latent_inv.images import Limits, Picture, load
@@ -175,9 +174,8 @@ def sample_request(
     """
     chosen: Any = (seeds,) if isinstance(seeds, int) else seeds  # made a tuple, and checked, by SampleSpec
     settings: dict[str, Any] = {"space": space, "height": height, "width": width, "dtype": dtype}
-    settings["precision"] = precision
-    labels, fixed = split(conditions, {})
-    spec = SampleSpec(seeds=chosen, generator=generator, conditions=labels, fixed=fixed, **settings)
+    settings |= {"precision": precision, "conditions": conditions}
+    spec = SampleSpec(seeds=chosen, generator=generator, **settings)
     return convert.sample_message(spec)
 
 

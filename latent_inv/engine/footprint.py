@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from latent_inv.policy import Picked
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, JobSpec, Seeds
 from latent_inv.types import Latents, Tree, join_rows, map_tree
-from latent_inv.widths import widths
+from latent_inv.widths import start_rows, widths
 
 from .runner import evaluate
 from .starts import first_tensors
@@ -272,11 +271,8 @@ def _together(found: list[Footprint]) -> int:
 
 
 def _rows(picked: Picked, index: int) -> int:
-    """Most rows of a job in its stage `index`; given latents are counted by their first part."""
-    start: Any = picked.initialiser
-    rows = int(getattr(start, "count", 1))
-    for part in getattr(start, "latents", {}).values():
-        rows = max(rows, len(part) if np.ndim(part) > 1 else 1)
+    """Most rows of a job in its stage `index`."""
+    start, rows = picked.initialiser, start_rows(picked.initialiser)
     if index > 0:  # no row gets there before the rung at the start
         rungs = INITIALISERS[type(start)](start).rungs
         rows = min([rows, *(keep for step, keep in rungs if step == 0)])

@@ -163,8 +163,20 @@ def test_a_narrowed_job_goes_on_from_its_checkpoint_bit_equally(appetite: Appeti
         assert [step.loss for step in again.history] == [step.loss for step in expected.history]
 
 
-def test_a_job_keeps_the_width_at_which_it_began(appetite: Appetite) -> None:
-    spec = bulk("smooth", steps=12, reporting=Reporting(checkpoint_steps=5))
+CHECKPOINTS = Reporting(checkpoint_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "width"),
+    [
+        (bulk("smooth", steps=12, reporting=CHECKPOINTS), 4),
+        # Of a job that has no width of its own, each stage has one.
+        (job("smooth", steps=12, reporting=CHECKPOINTS, initialiser=Seeds(count=3)), 1),
+    ],
+    ids=["bulk", "several starts"],
+)
+def test_a_job_keeps_the_width_at_which_it_began(spec: JobSpec, width: int) -> None:
+    """Where the next worker is set to other lanes."""
     engine = engine_of()
     engine.submit("one", spec)
     done, events = drain(engine, {"one"})
@@ -174,22 +186,7 @@ def test_a_job_keeps_the_width_at_which_it_began(appetite: Appetite) -> None:
     first, again = done["one"].result, drain(other, {"again"})[0]["again"].result
     assert isinstance(first, JobResult)
     assert isinstance(again, JobResult)
-    assert first.lane_width == again.lane_width == 4
-    assert np.array_equal(first.latents["z"], again.latents["z"])
-
-
-def test_each_stage_keeps_its_width(appetite: Appetite) -> None:
-    """Also of a job that has no width of its own, where the next worker is set to other lanes."""
-    spec = job("smooth", steps=12, initialiser=Seeds(count=3), reporting=Reporting(checkpoint_steps=5))
-    engine = engine_of()
-    engine.submit("one", spec)
-    done, events = drain(engine, {"one"})
-    checkpoint = next(event for event in events if isinstance(event, Checkpoint))
-    other = engine_of(width=2)
-    other.submit("again", spec, checkpoint.data)
-    first, again = done["one"].result, drain(other, {"again"})[0]["again"].result
-    assert isinstance(first, JobResult)
-    assert isinstance(again, JobResult)
+    assert first.lane_width == again.lane_width == width
     assert [stage["lane_width"] for stage in first.picked["stages"]] == [4]
     assert again.picked == first.picked
     assert np.array_equal(first.latents["z"], again.latents["z"])
