@@ -24,11 +24,11 @@ from .objective import Constants, Objective
 from .observations import OBSERVATIONS
 from .outline import Fitted, batch_key, fit_job, given_space, lane_width, pick_for, step_limit, wants_encoder
 from .perceptual import load_metric
-from .policy import Picked
+from .policy import Picked, Quality
 from .seeding import stream
 from .solvers import SOLVERS, Solver
 from .types import Latents
-from .widths import widths
+from .widths import rows_of, widths
 
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
 
@@ -40,7 +40,7 @@ class Stage:
     Attributes:
         key: rows with equal keys may share a call.
         steps: most steps of a row in this stage; None: all that the budget leaves.
-        enough_psnr_db, enough_lpips: a row that has both when the stage is over is done; None: it goes on.
+        enough, only: see `policy.Stage`.
         rungs: (step, keep), counted from the stage's begin; see `Initialiser.rungs`.
         space: name of the space that it searches.
         radius: how far latents may go from where a row entered the stage, in deviations; None: anywhere.
@@ -51,8 +51,8 @@ class Stage:
     solver: Solver[Any]
     key: Hashable
     steps: int | None = None
-    enough_psnr_db: float | None = None
-    enough_lpips: float | None = None
+    enough: Quality | None = None
+    only: Quality | None = None
     rungs: tuple[tuple[int, int], ...] = ()
     space: str = ""
     radius: float | None = None
@@ -141,20 +141,19 @@ def build_job(
     picked = pick_for(spec, type(generator), space_name, size, encoded=encoded, precision=precision)
     spaces = [stage.space or space_name for stage in picked.stages]
     initialiser = INITIALISERS[type(picked.initialiser)](picked.initialiser)
-    encode = _encode(spec, generator, spaces[0], picture, encoder)
+    conditions = given(objective.space, spec.conditions, spec.fixed, size)
+    seen = _encode(spec, generator, spaces[0], picture, encoder)
+    encode = None if seen is None else _once(seen, conditions)
     origin = given_space(spec, type(generator), space_name) or spaces[0]
     with at("initialiser"):
         drawn = generator.spaces[origin]
-        starts = initialiser.starts(drawn, size, lambda row: stream(spec.seed, "start", row), encode)
-    entries, rungs = [0] * len(starts), [initialiser.rungs]
-    alone = len(starts) == 1 or any(keep == 1 for _, keep in initialiser.rungs)
-    for index, stage in enumerate(picked.stages[1:], 1):
-        joining = stage.joined_by if alone else None
-        rungs.append(() if joining is None else INITIALISERS[type(joining)](joining).rungs)
-        for _ in range(0 if joining is None else joining.count - 1):
-            starts.append(generator.spaces[spaces[index]].sample(size, stream(spec.seed, "start", len(starts))))
-            entries.append(index)
-    conditions = given(objective.space, spec.conditions, spec.fixed, size)
+        starts = initialiser.starts(drawn, size, partial(_start_stream, spec.seed, 0), encode)
+    entries, stage_rows = [0] * len(starts), list(rows_of(picked))
+    for index, (name, rows) in enumerate(zip(spaces, stage_rows, strict=True)):
+        if rows.joining is not None:
+            streams, seeing = partial(_start_stream, spec.seed, len(starts) - 1), encode if name == spaces[0] else None
+            starts += rows.joining.starts(generator.spaces[name], size, streams, seeing)[1:]
+            entries += [index] * (rows.most - 1)
     starts = [{name: generator.place(part) for name, part in {**start, **conditions}.items()} for start in starts]
     if origin != spaces[0]:
         starts = [
@@ -169,16 +168,16 @@ def build_job(
     target, stages = objective.prepare(picture, {}), []
     masked = picture.weight is not None
     each = widths(spec, picked, catalogue.placement)
-    for stage, space, own_rungs, rows in zip(picked.stages, spaces, rungs, each, strict=True):
+    for stage, space, rows, shared in zip(picked.stages, spaces, stage_rows, each, strict=True):
         solver = SOLVERS[type(stage.solver)](stage.solver)
         rounded = catalogue.rounded(spec.generator, spec.dtype) if solver.rounds else None
         modelled = solver.modelled(list(objective.losses))
         own = replace(objective, space=generator.spaces[space], modelled=modelled, rounded=rounded)
         check_solver(own, solver, blank(own, size), target)
         near = stage.radius is not None
-        key = batch_key(spec, stage.solver, space, size, rows, precision=precision, masked=masked, near=near)
-        enough = (stage.enough_psnr_db, stage.enough_lpips)
-        stages.append(Stage(own, solver, key, stage.steps, *enough, own_rungs, space, stage.radius, rows))
+        key = batch_key(spec, stage.solver, space, size, shared, precision=precision, masked=masked, near=near)
+        when = (stage.steps, stage.enough, stage.only)
+        stages.append(Stage(own, solver, key, *when, rows.rungs, space, stage.radius, shared))
     return Job(
         spec=spec,
         stages=tuple(stages),
@@ -204,6 +203,26 @@ def _encode(
     if encoder is None or encoder.space_name not in generator.routes.get(space, ()):
         return None
     return partial(_encode_earlier, generator, encoder, space, picture, stream(spec.seed, "encode"))
+
+
+def _once(encode: Encode, conditions: Latents) -> Encode:
+    """The same, asked once where it can only give one answer, with the conditions of the job instead of drawn ones."""
+    known: dict[int, dict[str, torch.Tensor]] = {}
+
+    def see(passes: int, fixed: Latents) -> dict[str, torch.Tensor]:
+        asked = {name: conditions.get(name, tensor) for name, tensor in fixed.items()}
+        if asked.keys() - conditions.keys():
+            return encode(passes, asked)
+        if passes not in known:
+            known[passes] = encode(passes, asked)
+        return {name: tensor.clone() for name, tensor in known[passes].items()}
+
+    return see
+
+
+def _start_stream(seed: int, before: int, row: int) -> torch.Generator:
+    """Randomness of the start of row `row` of those that come after `before` others."""
+    return stream(seed, "start", before + row)
 
 
 def _encode_earlier(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from . import spec as specs
 from .classes import given
@@ -13,7 +14,7 @@ from .errors import LimitError, unknown_name
 from .generators.base import Generator
 from .images import Picture, crop_and_fit
 from .observations import OBSERVATIONS
-from .policy import EXACT, MAX_DENSE_LATENTS, Offers, Picked, pick
+from .policy import EXACT, MAX_DENSE_LATENTS, Offers, Picked, Quality, pick
 from .settings import Settings, structure
 from .spaces import Categorical
 
@@ -21,6 +22,14 @@ from .spaces import Categorical
 DEFAULT_STEPS = 200
 #: name of the space, the picture as the generator makes it, (height, width) of its part without padding
 Fitted = tuple[str, Picture, tuple[int, int]]
+
+
+class HasBranches(Protocol):
+    """A stage that may be a side branch, see `policy.Stage`."""
+
+    @property
+    def only(self) -> Quality | None:
+        """What a row must have to take it."""
 
 
 def fit_picture(
@@ -65,7 +74,15 @@ def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
         return spec.budget.steps
     if spec.budget.seconds is not None:
         return specs.UNLIMITED_STEPS
-    return sum(DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages)
+    steps = [DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages]
+    return max(sum(steps[index] for index in way) for way in ways(picked.stages))
+
+
+def ways(stages: Sequence[HasBranches]) -> list[list[int]]:
+    """The stages, by index, that a row may take one after the other: past all side branches, or into one of them."""
+    straight = [index for index, stage in enumerate(stages) if stage.only is None]
+    branches = [index for index, stage in enumerate(stages) if stage.only is not None]
+    return [straight, *([*(index for index in straight if index < end), end] for end in branches)]
 
 
 def precision_of(

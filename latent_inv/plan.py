@@ -23,7 +23,7 @@ from latent_inv.engine.starts import in_stage
 from latent_inv.errors import AssetError
 from latent_inv.generators import open_table
 from latent_inv.objective import Constants
-from latent_inv.outline import fit_job, pick_for, step_limit
+from latent_inv.outline import fit_job, pick_for, step_limit, ways
 from latent_inv.settings import Settings
 from latent_inv.solve import make_spec
 from latent_inv.solvers import Evaluation
@@ -117,8 +117,8 @@ def plan(
     precision = engine.catalogue.precision_of(spec)
     picked = pick_for(spec, kind, space, size, encoded=encoded, precision=precision) if job is None else job.picked
     limit = step_limit(spec, picked)
-    timed = None if job is None else _time_stages(job, engine.placement.synchronise)
-    seconds = None if timed is None else sum(duration * calls for duration, calls in timed)
+    timed = None if job is None else [_time_steps(job, stage, engine.placement.synchronise) for stage in job.stages]
+    seconds = None if job is None or timed is None else max(_seconds(job, timed, way) for way in ways(job.stages))
     if seconds is not None and spec.budget.seconds is not None:
         seconds = min(seconds, spec.budget.seconds)
     return Plan(
@@ -135,7 +135,7 @@ def plan(
         lane_width=spec.lane_width or 1 if job is None else job.width,
         steps=limit,
         seconds=seconds,
-        step_ms=None if timed is None else tuple(duration * 1000 for duration, _ in timed),
+        step_ms=None if timed is None else tuple(duration * 1000 for duration in timed),
         memory_mb=None if job is None else _memory(job) / 1e6,
         fetch=tuple(missing),
         fetch_mb=sum((ASSETS[name].size or 0) for name in missing) / 1e6,
@@ -165,19 +165,22 @@ def _text(settings: Settings) -> str:
 def _stage_text(stage: policy.Stage) -> str:
     where = f" in {stage.space}" if stage.space else ""
     most = "" if stage.steps is None else f" for at most {stage.steps} steps"
-    return _text(stage.solver) + where + most
+    near = "" if stage.only is None else f" if at {stage.only.psnr_db:g} dB by then, and no more"
+    joined = "" if stage.joined_by is None else f" from {stage.joined_by.count} starts"
+    return _text(stage.solver) + where + joined + most + near
 
 
-def _time_stages(job: Job, synchronise: Callable[[], None]) -> list[tuple[float, float]]:
-    """(seconds of a call, calls) of each stage."""
-    done, rows, found = 0, 0, []
-    for index, stage in enumerate(job.stages):
+def _seconds(job: Job, timed: Sequence[float], way: Sequence[int]) -> float:
+    """How long the job takes if it goes this way and no stage ends early; `timed` are seconds of a call of each."""
+    done, rows, seconds = 0, 0, 0.0
+    for index in way:
+        stage = job.stages[index]
         last = job.limit if stage.steps is None else min(job.limit, done + stage.steps)
         # The start is scored too, once.
         calls, rows = _calls(rows + job.entries.count(index), stage.rungs, stage.width, last - done + (index == 0))
-        found.append((_time_steps(job, stage, synchronise), calls))
+        seconds += timed[index] * calls
         done = last
-    return found
+    return seconds
 
 
 def _calls(rows: int, rungs: Sequence[tuple[int, int]], width: int, evaluations: int) -> tuple[float, int]:

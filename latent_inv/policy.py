@@ -5,22 +5,25 @@ It looks at sizes and kinds only, never at measured speed, so the same request i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from . import spec as specs
 from .errors import UnsupportedError
+from .images import Picture
+from .result import Metrics
 from .settings import Settings, plain
 
 #: more numbers than this, and a Jacobian costs more than it brings
 MAX_DENSE_LATENTS = 1024
 #: a larger Jacobian would crowd out all else on a small machine
 MAX_JACOBIAN_BYTES = 2**30
-#: PSNR above which, and distance below which, a picture counts as one that the generator can make, as it came through
-#: a file. Some paintings are within 31 dB and look like something else, at four times this distance.
-IN_RANGE_DB, IN_RANGE_LPIPS = 26.0, 0.1
-#: PSNR of a picture that is found up to what 8 bits hold
-FOUND_DB = 55.0
+#: starts of the second attempt at a picture that is in range and was not found, and how far from the encoder's answer
+#: they are, in deviations: about what that is off by. One in ten to one in two of them gets there. A picture of 8 bits
+#: that was not found is a JPEG more often than not, for which all of them would be in vain.
+AGAIN_STARTS, AGAIN_STARTS_8_BITS, AGAIN_SPREAD = 16, 4, 0.6
 #: search for pictures that the generator cannot make exactly: starts, steps until half of them go (earlier, which ones
 #: are ahead says little of which will win), steps of those that stay, three in the end, and steps that finish these
 WIDE_STARTS, WIDE_RUNG, WIDE_STEPS, POLISH_STEPS = 12, 100, 300, 150
@@ -71,13 +74,35 @@ class Offers:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How near to its picture a result is at least."""
+
+    psnr_db: float
+    lpips: float
+
+    def met_by(self, found: Metrics | None) -> bool:
+        """Is this as near? The distance counts only in jobs that look at it."""
+        if found is None or found.psnr_db < self.psnr_db:
+            return False
+        return found.lpips is None or found.lpips <= self.lpips
+
+
+#: of a picture that the generator can make, as it came through a file. Some paintings are within 31 dB and look like
+#: something else, at four times this distance.
+IN_RANGE = Quality(26.0, 0.1)
+#: of a picture that is found up to what 8 bits hold
+FOUND = Quality(55.0, 0.1)
+
+
+@dataclass(frozen=True)
 class Stage:
     """A part of a job that has one solver.
 
     Attributes:
         steps: most steps; None: all that the budget leaves.
-        enough_psnr_db, enough_lpips: a row that has both when the stage is over needs no further one; None: it goes on.
-        joined_by: further starts that join the first row that gets here, the worse half going at each rung; None: none.
+        enough: a row that has this when the stage is over needs no further one; None: it goes on.
+        only: a side branch: rows that have this by then end here, and others pass it by; None: all take it and go on.
+        joined_by: further starts that join the first row that gets here; None: none.
         space: where it searches, if that is not the job's own space but one on the way there; rows are lifted from
             their best latents in the stage before.
         radius: how far latents may go from where the row entered the stage, in deviations; None: anywhere.
@@ -85,9 +110,9 @@ class Stage:
 
     solver: Settings
     steps: int | None = None
-    enough_psnr_db: float | None = None
-    enough_lpips: float | None = None
-    joined_by: specs.Halving | None = None
+    enough: Quality | None = None
+    only: Quality | None = None
+    joined_by: specs.Halving | specs.Encoder | None = None
     space: str = ""
     radius: float | None = None
 
@@ -106,8 +131,8 @@ class Picked:
             {
                 "solver": plain(stage.solver),
                 "steps": stage.steps,
-                "enough_psnr_db": stage.enough_psnr_db,
-                "enough_lpips": stage.enough_lpips,
+                "enough": None if stage.enough is None else asdict(stage.enough),
+                "only": None if stage.only is None else asdict(stage.only),
                 "joined_by": plain(stage.joined_by),
                 "space": stage.space,
                 "radius": stage.radius,
@@ -160,8 +185,7 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     if reason:
         return (Stage(specs.Adam()),), (f"solver: adam, as {reason}",)
     exact = _exact(spec, relaxed=offers.relaxed)
-    again = _again(exact, relaxed=offers.relaxed)
-    in_range = f"{IN_RANGE_DB:g} dB and LPIPS {IN_RANGE_LPIPS:g}"
+    in_range = f"{IN_RANGE.psnr_db:g} dB and LPIPS {IN_RANGE.lpips:g}"
     seconds = spec.budget.seconds
     if seconds is not None and seconds < WIDE_SECONDS:
         last = f"then adam on all terms, for pictures that are not within {in_range} by then"
@@ -174,10 +198,13 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
         f"then, for pictures that are not within {in_range} by then, adam on all terms from {joining.count} "
         "starts, the worse half of which goes at each rung, another attempt on the pixels, and l_bfgs to finish"
     )
-    more = (
-        f"; with full Jacobians once more if it is then in range but not at {FOUND_DB:g} dB" if len(again) > 1 else ""
-    )
-    return (*again, wide, exact, polish), (_EXACT + more, last)
+    if offers.relaxed or exact.enough is None:
+        return (exact, wide, exact, polish), (_EXACT, last)
+    again = _again(spec, exact, near=near)
+    more = f"; another time if it is then in range but not at {FOUND.psnr_db:g} dB"
+    if isinstance(again.joined_by, specs.Encoder):
+        more += f", from {again.joined_by.count} starts around the encoder's"
+    return (replace(exact, enough=FOUND), again, wide, exact, polish), (_EXACT + more, last)
 
 
 def _refining_steps(spec: specs.JobSpec, offers: Offers) -> int | None:
@@ -198,20 +225,26 @@ def _exact(spec: specs.JobSpec, *, relaxed: bool) -> Stage:
         bold = specs.LevenbergMarquardt(terms="pixel", damping=0.3, chords=0, jacobian="full")
     # Only data terms vanish together with the pixels; a prior has its own say to the end.
     data_only = all(isinstance(loss, (specs.Pixel, specs.Perceptual)) for loss in spec.losses if loss.weight)  # type: ignore[attr-defined]
-    enough = (IN_RANGE_DB, IN_RANGE_LPIPS) if data_only else (None, None)
-    return Stage(bold, steps=40, enough_psnr_db=enough[0], enough_lpips=enough[1])
+    return Stage(bold, steps=40, enough=IN_RANGE if data_only else None)
 
 
-def _again(exact: Stage, *, relaxed: bool) -> tuple[Stage, ...]:
-    """Twice, where the first attempt may have stopped short.
+def _again(spec: specs.JobSpec, exact: Stage, *, near: bool) -> Stage:
+    """For rows that are in range, but not found.
 
-    Its bold steps share rounded Jacobians, and halt in a few of a thousand pictures that could be found. A row that is
-    in range by then, but not found, may be one of them, or be a JPEG: some full Jacobians tell.
+    In a few of a thousand pictures that could be found, the way from the encoder ends in a minimum of the pixels. Ways
+    from beside it end elsewhere.
     """
-    if relaxed or exact.enough_psnr_db is None:
-        return (exact,)
-    careful = specs.LevenbergMarquardt(terms="pixel", jacobian="full", tolerance=0.003)
-    return replace(exact, enough_psnr_db=FOUND_DB), replace(exact, solver=careful, steps=20)
+    if not near:
+        return replace(exact, enough=None, only=IN_RANGE)
+    count = AGAIN_STARTS_8_BITS if _has_8_bits(spec.picture) else AGAIN_STARTS
+    joining = specs.Encoder(count=count, spread=AGAIN_SPREAD)
+    return replace(exact, enough=None, only=IN_RANGE, joined_by=joining)
+
+
+def _has_8_bits(picture: Picture) -> bool:
+    """Is every value one of the 256 levels of a file?"""
+    levels = (picture.pixels.astype(np.float64) + 1) * 127.5
+    return bool((np.abs(levels - np.rint(levels)) < 1e-3).all())
 
 
 def _lifted(spec: specs.JobSpec, offers: Offers, lifted: specs.Lifted) -> Picked:

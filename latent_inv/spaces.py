@@ -234,6 +234,14 @@ class LatentSpace:
         """The prior's mean: part -> [1, …]."""
         return {name: part.prior.mean(part.shape_for(size))[None] for name, part in self.parts.items()}
 
+    def beside(self, latents: Latents, draw: Latents, amount: float) -> dict[str, Tensor]:
+        """Parts moved by `amount` times what `draw`, from the prior, is off its mean, and put back into their sets."""
+        moved = {}
+        for name, tensor in latents.items():
+            mean = self.parts[name].prior.mean(tuple(tensor.shape[1:]))[None]
+            moved[name] = tensor + amount * (draw[name] - mean).to(tensor)
+        return self.retract(moved)
+
     def retract(self, latents: Latents) -> dict[str, Tensor]:
         """Put every part back into its set."""
         return {name: self.parts[name].constraint(tensor) for name, tensor in latents.items()}

@@ -129,6 +129,10 @@ class Encoder(Settings):
     """What the generator's encoder says: one look at the picture, then looks at its own reconstruction."""
 
     passes: int = setting(3, low=1, high=16, doc="Looks; the one whose picture is nearest is the start.")
+    count: int = setting(
+        1, low=1, high=64, doc="How many starts, all run to the end; those after the first are beside it."
+    )
+    spread: float = setting(0.6, above=0, high=10, doc="How far beside, in standard deviations of the prior.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import pytest
 
 from latent_inv import policy, spec
 from latent_inv.errors import UnsupportedError
+from latent_inv.images import Picture
 from latent_inv.outline import pick_for
 from latent_inv.policy import Offers, Picked, Stage, pick
 from latent_inv.settings import Settings
@@ -26,7 +27,7 @@ PICTURE = make_picture(32, 32)
 
 
 def picked(offers: Offers = DENSE, **settings: Any) -> Picked:
-    return pick(spec.JobSpec(picture=PICTURE, **settings), offers)
+    return pick(spec.JobSpec(**{"picture": PICTURE, **settings}), offers)
 
 
 def solvers(found: Picked) -> list[type[Settings]]:
@@ -62,18 +63,16 @@ def test_the_start_is_what_the_generator_offers(changed: dict[str, Any], start: 
 def test_few_latents_and_squared_pixels_get_second_order_and_then_adam() -> None:
     found = picked()
     assert solvers(found) == DENSE_SOLVERS
-    exact, careful, wide, again, polish = found.stages
-    for stage in (exact, careful):
-        assert stage.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
-        assert stage.steps is not None
-    assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.FOUND_DB, policy.IN_RANGE_LPIPS)
-    assert (careful.enough_psnr_db, careful.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
-    assert careful.solver.jacobian == "full"  # type: ignore[attr-defined]
+    exact, again, wide, more, polish = found.stages
+    assert exact.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
+    assert exact.steps is not None
+    assert (exact.enough, exact.only) == (policy.FOUND, None)
+    assert again == replace(exact, enough=None, only=policy.IN_RANGE), "for those in range, which end there"
     assert wide.joined_by == spec.Halving(count=policy.WIDE_STARTS, rung=policy.WIDE_RUNG)
-    assert again == replace(exact, enough_psnr_db=policy.IN_RANGE_DB)
+    assert more == replace(exact, enough=policy.IN_RANGE)
     assert polish == Stage(spec.LBFGS(), policy.POLISH_STEPS)
     assert "levenberg_marquardt" in said(found, "solver")
-    assert any("adam" in reason and f"{policy.IN_RANGE_DB:g} dB" in reason for reason in found.why)
+    assert any("adam" in reason and f"{policy.IN_RANGE.psnr_db:g} dB" in reason for reason in found.why)
 
 
 def test_with_little_time_there_is_one_start_and_no_prior_is_cut_short() -> None:
@@ -81,7 +80,28 @@ def test_with_little_time_there_is_one_start_and_no_prior_is_cut_short() -> None
     assert solvers(hurried) == [spec.LevenbergMarquardt, spec.Adam]
     assert all(stage.joined_by is None for stage in hurried.stages)
     with_prior = picked(losses=(spec.Pixel(), spec.LatentPrior()))
-    assert (with_prior.stages[0].enough_psnr_db, with_prior.stages[0].enough_lpips) == (None, None)
+    assert with_prior.stages[0].enough is None
+    assert all(stage.only is None for stage in with_prior.stages)
+
+
+@pytest.mark.parametrize("start", [spec.Auto(), spec.Encoder(), spec.Encoder(passes=1)], ids=str)
+def test_the_second_attempt_at_a_picture_in_range_begins_around_the_encoders_answer(start: Settings) -> None:
+    """Fewer times for pictures of 8 bits, most of which are JPEGs if they are not found."""
+    levels = np.random.default_rng(2).integers(0, 256, (3, 8, 8))
+    for exactly, count in ((True, policy.AGAIN_STARTS_8_BITS), (False, policy.AGAIN_STARTS)):
+        values = (levels + (0 if exactly else 0.3)) / 127.5 - 1
+        found = picked(
+            replace(DENSE, encoder=True),
+            initialiser=start,
+            picture=Picture(values.astype(np.float32).clip(-1, 1), None),
+        )
+        assert found.stages[1].joined_by == spec.Encoder(count=count, spread=policy.AGAIN_SPREAD)
+        assert f"from {count} starts around the encoder's" in said(found, "solver")
+
+
+@pytest.mark.parametrize("start", [spec.Seeds(), spec.BestOf()], ids=str)
+def test_whoever_names_another_start_has_no_other_beside_it(start: Settings) -> None:
+    assert picked(replace(DENSE, encoder=True), initialiser=start).stages[1].joined_by is None
 
 
 JACOBIAN = policy.MAX_JACOBIAN_BYTES
@@ -226,7 +246,7 @@ def test_a_layer_is_reached_through_all_spaces_before_it() -> None:
     assert solvers(found) == [spec.LevenbergMarquardt, spec.Adam, spec.Adam, spec.Adam, spec.LBFGS]
     assert [stage.radius for stage in found.stages] == [None, None, 0.5, 0.5, 0.5], "z is free"
     exact = found.stages[0]
-    assert (exact.enough_psnr_db, exact.enough_lpips) == (policy.IN_RANGE_DB, policy.IN_RANGE_LPIPS)
+    assert exact.enough == policy.IN_RANGE
     assert all(stage.steps is not None for stage in found.stages)
     assert any(reason.startswith("way: z, layer:1, the space itself") for reason in found.why)
     assert "adam and l_bfgs" in said(found, "solver")

@@ -224,3 +224,19 @@ def test_a_description_is_plain() -> None:
         "constraint": "box [-1, 1]",
         "role": "searched",
     }
+
+
+def test_beside_is_so_many_deviations_off_and_inside() -> None:
+    space = LatentSpace({"z": Part((4000,), Normal()), "box": Part((4000,), spaces.Uniform(0, 3), Box(0, 3))})
+    draw, mean = space.sample((8, 8), stream(1, "draw")), space.mean((8, 8))
+    moved = space.beside(mean, draw, 0.25)
+    assert moved["z"].std() == pytest.approx(0.25, rel=0.05)
+    assert moved["box"].std() == pytest.approx(0.25 * 3 / 12**0.5, rel=0.05)
+    torch.testing.assert_close(space.beside(mean, draw, 1.0), draw)
+    far = space.beside(mean, draw, 1000.0)
+    assert (far["box"] >= 0).all()
+    assert (far["box"] <= 3).all()
+    assert ((far["box"] == 0) | (far["box"] == 3)).float().mean() > 0.9
+    only = space.beside({"z": mean["z"].double()}, draw, 0.5)
+    assert only.keys() == {"z"}
+    assert only["z"].dtype == torch.float64

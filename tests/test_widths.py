@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from latent_inv.device import place
-from latent_inv.policy import Picked, Stage
+from latent_inv.policy import IN_RANGE, Picked, Stage
 from latent_inv.spec import CMAES, LBFGS, Adam, BestOf, Given, Halving, LevenbergMarquardt, PriorMean, Seeds
-from latent_inv.widths import widths
+from latent_inv.widths import rows_of, widths
 from tests.engine.helpers import job
 
 CPU = place("cpu")
@@ -49,6 +49,15 @@ def test_each_stage_has_its_own() -> None:
     assert of(BestOf(count=4), LM, wide, LM, Stage(LBFGS(), 150)) == (1, 4, 1, 4)
     # Rows of several starts are not joined by more.
     assert of(Seeds(count=2), LM, wide, LM, Stage(LBFGS(), 150)) == (1, 2, 1, 2)
+
+
+def test_rows_of_a_side_branch_end_there() -> None:
+    branch = Stage(Adam(), 40, only=IN_RANGE, joined_by=Halving(count=3, rung=100))
+    wide = Stage(Adam(), 300, joined_by=Halving(count=12, rung=100))
+    found = list(rows_of(Picked(PriorMean(), (LM, branch, wide, LM))))
+    assert [(rows.most, rows.left) for rows in found] == [(1, 1), (3, 3), (12, 3), (3, 3)]
+    assert [rows.joining is not None for rows in found] == [False, True, True, False]
+    assert of(PriorMean(), LM, branch, wide, LM) == (1, 4, 4, 1)
 
 
 def test_whoever_names_a_width_gets_it() -> None:

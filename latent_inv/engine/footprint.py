@@ -22,15 +22,13 @@ from latent_inv.errors import LimitError
 from latent_inv.generators.base import Generator
 from latent_inv.images import Picture
 from latent_inv.incidents import as_typed
-from latent_inv.initialisers import INITIALISERS
 from latent_inv.machine import memory_bytes
 from latent_inv.objective import Constants
 from latent_inv.outline import Fitted, batch_key, pick_for
-from latent_inv.policy import Picked
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, JobSpec, Seeds
 from latent_inv.types import Latents, Tree, join_rows, map_tree
-from latent_inv.widths import start_rows, widths
+from latent_inv.widths import rows_of, widths
 
 from .runner import evaluate
 from .starts import first_tensors
@@ -107,14 +105,17 @@ class Footprints:
         picked = pick_for(spec, type(generator), space, size, encoded=encoded, precision=precision)
         pixels = size[0] * size[1] / (measured[0] * measured[1])
         held, step = 0.0, 0.0
-        each = widths(spec, picked, self._catalogue.placement)
-        for index, (stage, width) in enumerate(zip(picked.stages, each, strict=True)):
-            where, rows = stage.space or space, _rows(picked, index)
+        each, rows_each = widths(spec, picked, self._catalogue.placement), list(rows_of(picked))
+        joining = sum(one.most - 1 for one in rows_each if one.joining is not None)
+        for stage, width, stepped in zip(picked.stages, each, rows_each, strict=True):
+            where = stage.space or space
+            # Those that sleep until another gets to their stage are there, too.
+            rows = stepped.most + joining - (stepped.most - 1 if stepped.joining is not None else 0)
             numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
             latents = numbers / small
             masked = picture.weight is not None
             kind = self._kind(spec, stage.solver, where, measured, precision=precision, masked=masked)
-            in_lanes = math.ceil(rows / width) * width
+            in_lanes = math.ceil(stepped.most / width) * width
             shared, own = kind.shared * pixels, kind.own * latents
             if stage.radius is not None:
                 own += numbers * _itemsize(generator)
@@ -268,15 +269,6 @@ def tree_bytes(tree: Tree) -> int:
 
 def _together(found: list[Footprint]) -> int:
     return sum(one.held for one in found) + max((one.step for one in found), default=0)
-
-
-def _rows(picked: Picked, index: int) -> int:
-    """Most rows of a job in its stage `index`."""
-    start, rows = picked.initialiser, start_rows(picked.initialiser)
-    if index > 0:  # no row gets there before the rung at the start
-        rungs = INITIALISERS[type(start)](start).rungs
-        rows = min([rows, *(keep for step, keep in rungs if step == 0)])
-    return rows + sum(stage.joined_by.count - 1 for stage in picked.stages if stage.joined_by is not None)
 
 
 def _numbers(generator: Generator, space: str, size: tuple[int, int]) -> int:

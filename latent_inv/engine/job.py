@@ -125,16 +125,16 @@ class JobRun:
         return min(1.0, max(0.0, by_steps, by_time))
 
     def next_stage(self, row: Row) -> bool:
-        """Put a row that is done with its stage into the next one; False: there is none, or no need of it."""
-        stage = self.job.stages[row.stage]
-        best = row.best_metrics
-        enough = stage.enough_psnr_db is not None and best is not None and best.psnr_db >= stage.enough_psnr_db
-        if best is not None and best.lpips is not None and stage.enough_lpips is not None:
-            enough = enough and best.lpips <= stage.enough_lpips  # not looked at by jobs that do without
-        if enough or row.stage == len(self.job.stages) - 1:
+        """Put a row that is done with its stage into the next one for it; False: there is none, or no need of it."""
+        stage, best = self.job.stages[row.stage], row.best_metrics
+        if stage.only is not None or (stage.enough is not None and stage.enough.met_by(best)):
             return False
-        row.stage, row.stage_step, row.stage_seconds = row.stage + 1, row.step + 1, self.elapsed()
-        row.lifted = row.lifted or self.job.stages[row.stage].space != stage.space
+        later = enumerate(self.job.stages[row.stage + 1 :], row.stage + 1)
+        following = next((index for index, one in later if one.only is None or one.only.met_by(best)), None)
+        if following is None:
+            return False
+        row.stage, row.stage_step, row.stage_seconds = following, row.step + 1, self.elapsed()
+        row.lifted = row.lifted or self.job.stages[following].space != stage.space
         return True
 
     def climb(self) -> tuple[list[Row], list[Row]]:

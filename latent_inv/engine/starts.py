@@ -69,12 +69,11 @@ def _at(job: Job, stage: Stage, index: int, latents: Mapping[str, Tensor]) -> Ro
 def moved_start(job: Job, row: Row, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`latents` [1, …] a small random step away, of `row.moves` tenths of a deviation of the prior."""
     noise = stream(job.spec.seed, "move", row.index * (MAX_MOVES + 1) + row.moves)
-    space, moved = job.stages[row.stage].objective.space, {}
-    for name, start in latents.items():
-        prior, shape = space.parts[name].prior, tuple(start.shape[1:])
-        draw = prior.sample(shape, noise)[None].to(start)
-        moved[name] = start + 0.1 * row.moves * (draw - prior.mean(shape)[None].to(start))
-    return space.retract(moved)
+    space = job.stages[row.stage].objective.space
+    draw = {
+        name: space.parts[name].prior.sample(tuple(start.shape[1:]), noise)[None] for name, start in latents.items()
+    }
+    return space.beside(latents, draw, 0.1 * row.moves)
 
 
 def warm_up(job: Job, stage: Stage) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from latent_inv import spec
 from latent_inv.errors import UnsupportedError
 from latent_inv.spaces import LatentSpace
+from latent_inv.types import Latents
 
 from .base import Encode, Initialiser, Streams
 
 
 class Encoder(Initialiser[spec.Encoder]):
-    """What an amortised encoder says; parts that are not searched are drawn."""
+    """What an amortised encoder says, and points around it; parts that are not searched are drawn."""
 
     def starts(
         self, space: LatentSpace, size: tuple[int, int], streams: Streams, encode: Encode | None = None
@@ -20,7 +21,12 @@ class Encoder(Initialiser[spec.Encoder]):
         if encode is None:
             text = "this generator has no encoder; `latent-inv train-encoder` makes one, and seeds or best_of need none"
             raise UnsupportedError(text)
-        return [_encoded(space, size, streams(0), encode, self.settings.passes)]
+        passes, spread = self.settings.passes, self.settings.spread
+        draws = [space.sample(size, streams(row)) for row in range(self.settings.count)]
+        starts = [_encoded(space, draw, encode, passes) for draw in draws]
+        for start, draw in zip(starts[1:], draws[1:], strict=True):
+            start.update(space.beside({name: start[name] for name in space.searched}, draw, spread))
+        return starts
 
 
 class Halving(Initialiser[spec.Halving]):
@@ -44,13 +50,11 @@ class Halving(Initialiser[spec.Halving]):
     ) -> list[dict[str, Tensor]]:
         rows = [space.sample(size, streams(row)) for row in range(self.settings.count)]
         if encode is not None:
-            rows[0] = _encoded(space, size, streams(0), encode, spec.Encoder().passes)
+            rows[0] = _encoded(space, rows[0], encode, spec.Encoder().passes)
         return rows
 
 
-def _encoded(
-    space: LatentSpace, size: tuple[int, int], stream: Generator, encode: Encode, passes: int
-) -> dict[str, Tensor]:
-    draw = space.sample(size, stream)
+def _encoded(space: LatentSpace, draw: Latents, encode: Encode, passes: int) -> dict[str, Tensor]:
+    """What an encoder sees, beside the parts of a draw that are not searched."""
     fixed = {name: tensor for name, tensor in draw.items() if name not in space.searched}
     return {**fixed, **encode(passes, fixed)}

@@ -250,10 +250,14 @@ class BestOf(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class Encoder(_message.Message):
-    __slots__ = ("passes",)
+    __slots__ = ("passes", "count", "spread")
     PASSES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
     passes: int
-    def __init__(self, passes: _Optional[int] = ...) -> None: ...
+    count: int
+    spread: float
+    def __init__(self, passes: _Optional[int] = ..., count: _Optional[int] = ..., spread: _Optional[float] = ...) -> None: ...
 
 class Halving(_message.Message):
     __slots__ = ("count", "rung")

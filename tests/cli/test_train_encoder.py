@@ -157,7 +157,7 @@ def test_invert_takes_the_encoder() -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["picked"]["start"]["type"] == "Encoder"
     named = call(*asked, "-g", "smooth", "--start", "encoder:passes=1")
-    assert json.loads(named.stdout)["picked"]["start"] == {"type": "Encoder", "passes": 1}
+    assert json.loads(named.stdout)["picked"]["start"] == {"type": "Encoder", "passes": 1, "count": 1, "spread": 0.6}
     planned = call(*asked, "-g", "smooth", "--dry-run")
     assert json.loads(planned.stdout)["start"].startswith("Encoder(")
     without = call("invert", "photo.png", "--loss", "pixel", "--start", "encoder", "-g", "smooth")

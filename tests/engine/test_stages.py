@@ -18,7 +18,7 @@ from latent_inv.engine import batch as batch_module
 from latent_inv.engine import engine as engine_module
 from latent_inv.errors import InputError
 from latent_inv.images import Picture
-from latent_inv.policy import Picked, Stage
+from latent_inv.policy import Picked, Quality, Stage
 from latent_inv.result import Checkpoint, Finished, JobResult, Outcome, Progress
 from latent_inv.solvers.adam import Adam as AdamSolver
 from latent_inv.spaces import LatentSpace
@@ -104,13 +104,12 @@ def test_what_is_good_enough_needs_no_further_stage(stages: Choose) -> None:
     near = Given(latents={"z": result_of(job(seed=3, steps=0)).latents["z"] + 0.2})
     asked = job(picture=picture, steps=60, initialiser=near, losses=(Pixel(), Perceptual()))
     for enough, lpips, goes_on in (
-        (26.0, None, False),
         (26.0, 0.5, False),
         (26.0, -1.0, True),
         (199.0, 0.5, True),
-        (None, None, True),
+        (None, 0.5, True),
     ):
-        stages(Stage(EXACT, steps=40, enough_psnr_db=enough, enough_lpips=lpips), Stage(GENTLE))
+        stages(Stage(EXACT, steps=40, enough=None if enough is None else Quality(enough, lpips)), Stage(GENTLE))
         result = result_of(asked)
         assert result.metrics.psnr_db > 60
         assert (result.steps == 60) is goes_on
@@ -118,7 +117,7 @@ def test_what_is_good_enough_needs_no_further_stage(stages: Choose) -> None:
 
 
 def test_a_stage_at_its_last_step_may_be_enough_too(stages: Choose) -> None:
-    stages(Stage(GENTLE, steps=5, enough_psnr_db=1.0), Stage(WILD))
+    stages(Stage(GENTLE, steps=5, enough=Quality(1.0, 9.0)), Stage(WILD))
     result = result_of(job(steps=30))
     assert result.metrics.psnr_db > 1
     assert (result.steps, result.outcome) == (5, Outcome.step_limit)

@@ -124,6 +124,21 @@ def test_an_encoder_is_asked_for_so_many_passes_and_fixed_parts_are_drawn() -> N
         assert torch.equal(start["class"], space.sample(size, stream(3, "start", 0))["class"])
 
 
+def test_further_starts_of_an_encoder_lie_around_its_answer() -> None:
+    space, size = SPACES["smooth"]
+    (alone,) = starts(spec.Encoder(), space, size)
+    for spread in (0.1, 2.0):
+        first, *others = starts(spec.Encoder(count=64, spread=spread), space, size)
+        assert torch.equal(first["z"], alone["z"])
+        off = torch.cat([start["z"] - first["z"] for start in others])
+        assert off.std() == pytest.approx(spread, rel=0.1)
+        assert abs(float(off.mean())) < 0.15 * spread
+    space, size = SPACES["toy, class fixed"]
+    found, draws = starts(spec.Encoder(count=4), space, size), starts(spec.Seeds(count=4), space, size)
+    for start, draw in zip(found, draws, strict=True):
+        assert torch.equal(start["class"], draw["class"]), "each row draws what is not searched"
+
+
 @pytest.mark.parametrize("where", SPACES)
 def test_without_an_encoder_its_start_is_refused(where: str) -> None:
     space, size = SPACES[where]
