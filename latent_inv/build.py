@@ -27,8 +27,9 @@ from .perceptual import load_metric
 from .policy import Picked, Quality
 from .seeding import stream
 from .solvers import SOLVERS, Solver
+from .stage_rows import rows_of
 from .types import Latents
-from .widths import rows_of, widths
+from .widths import widths
 
 _LOSS_NAMES = {kind: name for name, kind in specs.LOSSES.items()}
 
@@ -153,7 +154,7 @@ def build_job(
         if rows.joining is not None:
             streams, seeing = partial(_start_stream, spec.seed, len(starts) - 1), encode if name == spaces[0] else None
             starts += rows.joining.starts(generator.spaces[name], size, streams, seeing)[1:]
-            entries += [index] * (rows.most - 1)
+            entries += [index] * rows.joiners
     starts = [{name: generator.place(part) for name, part in {**start, **conditions}.items()} for start in starts]
     if origin != spaces[0]:
         starts = [

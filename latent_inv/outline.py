@@ -17,6 +17,7 @@ from .observations import OBSERVATIONS
 from .policy import EXACT, MAX_DENSE_LATENTS, Offers, Picked, Quality, pick
 from .settings import Settings, structure
 from .spaces import Categorical
+from .stage_rows import rows_of
 
 #: steps of a stage that has no number of its own
 DEFAULT_STEPS = 200
@@ -69,12 +70,15 @@ def lane_width(spec: specs.JobSpec, placement: Placement) -> int:
 
 
 def step_limit(spec: specs.JobSpec, picked: Picked) -> int:
-    """Most steps of a row."""
+    """Most steps of a row, after those of all rows before it."""
     if spec.budget.steps is not None:
         return spec.budget.steps
     if spec.budget.seconds is not None:
         return specs.UNLIMITED_STEPS
-    steps = [DEFAULT_STEPS if stage.steps is None else stage.steps for stage in picked.stages]
+    steps = []
+    for stage, rows in zip(picked.stages, rows_of(picked), strict=True):
+        turns = 1 if stage.only is None else 1 + rows.joiners  # those of a side branch take turns
+        steps.append(turns * (DEFAULT_STEPS if stage.steps is None else stage.steps))
     return max(sum(steps[index] for index in way) for way in ways(picked.stages))
 
 

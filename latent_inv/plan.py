@@ -175,9 +175,13 @@ def _seconds(job: Job, timed: Sequence[float], way: Sequence[int]) -> float:
     done, rows, seconds = 0, 0, 0.0
     for index in way:
         stage = job.stages[index]
-        last = job.limit if stage.steps is None else min(job.limit, done + stage.steps)
+        # Those that join a side branch take turns.
+        joiners, turns = job.entries.count(index), 1
+        if stage.only is not None:
+            joiners, turns = 0, 1 + joiners
+        last = job.limit if stage.steps is None else min(job.limit, done + turns * stage.steps)
         # The start is scored too, once.
-        calls, rows = _calls(rows + job.entries.count(index), stage.rungs, stage.width, last - done + (index == 0))
+        calls, rows = _calls(rows + joiners, stage.rungs, stage.width, last - done + (index == 0))
         seconds += timed[index] * calls
         done = last
     return seconds

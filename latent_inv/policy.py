@@ -102,7 +102,8 @@ class Stage:
         steps: most steps; None: all that the budget leaves.
         enough: a row that has this when the stage is over needs no further one; None: it goes on.
         only: a side branch: rows that have this by then end here, and others pass it by; None: all take it and go on.
-        joined_by: further starts that join the first row that gets here; None: none.
+        joined_by: further starts that join the first row that gets here; in a side branch one after the other, until
+            one has enough; None: none.
         space: where it searches, if that is not the job's own space but one on the way there; rows are lifted from
             their best latents in the stage before.
         radius: how far latents may go from where the row entered the stage, in deviations; None: anywhere.
@@ -203,7 +204,7 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     again = _again(spec, exact, near=near)
     more = f"; another time if it is then in range but not at {FOUND.psnr_db:g} dB"
     if isinstance(again.joined_by, specs.Encoder):
-        more += f", from {again.joined_by.count} starts around the encoder's"
+        more += f", from up to {again.joined_by.count - 1} starts around the encoder's"
     return (replace(exact, enough=FOUND), again, wide, exact, polish), (_EXACT + more, last)
 
 
@@ -235,10 +236,10 @@ def _again(spec: specs.JobSpec, exact: Stage, *, near: bool) -> Stage:
     from beside it end elsewhere.
     """
     if not near:
-        return replace(exact, enough=None, only=IN_RANGE)
+        return replace(exact, enough=FOUND, only=IN_RANGE)
     count = AGAIN_STARTS_8_BITS if _has_8_bits(spec.picture) else AGAIN_STARTS
     joining = specs.Encoder(count=count, spread=AGAIN_SPREAD)
-    return replace(exact, enough=None, only=IN_RANGE, joined_by=joining)
+    return replace(exact, enough=FOUND, only=IN_RANGE, joined_by=joining)
 
 
 def _has_8_bits(picture: Picture) -> bool:

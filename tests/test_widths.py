@@ -10,7 +10,8 @@ import pytest
 from latent_inv.device import place
 from latent_inv.policy import IN_RANGE, Picked, Stage
 from latent_inv.spec import CMAES, LBFGS, Adam, BestOf, Given, Halving, LevenbergMarquardt, PriorMean, Seeds
-from latent_inv.widths import rows_of, widths
+from latent_inv.stage_rows import rows_of
+from latent_inv.widths import widths
 from tests.engine.helpers import job
 
 CPU = place("cpu")
@@ -55,9 +56,10 @@ def test_rows_of_a_side_branch_end_there() -> None:
     branch = Stage(Adam(), 40, only=IN_RANGE, joined_by=Halving(count=3, rung=100))
     wide = Stage(Adam(), 300, joined_by=Halving(count=12, rung=100))
     found = list(rows_of(Picked(PriorMean(), (LM, branch, wide, LM))))
-    assert [(rows.most, rows.left) for rows in found] == [(1, 1), (3, 3), (12, 3), (3, 3)]
+    assert [(rows.most, rows.left) for rows in found] == [(1, 1), (1, 1), (12, 3), (3, 3)], "they take turns"
+    assert [rows.joiners for rows in found] == [0, 2, 11, 0]
     assert [rows.joining is not None for rows in found] == [False, True, True, False]
-    assert of(PriorMean(), LM, branch, wide, LM) == (1, 4, 4, 1)
+    assert of(PriorMean(), LM, branch, wide, LM) == (1, 1, 4, 1)
 
 
 def test_whoever_names_a_width_gets_it() -> None:

@@ -289,6 +289,7 @@ class Engine:
         row.waiting = row.active and at_rung and len(run.rows) > 1
         if not row.active or row.waiting:
             self._lanes.take_out(run, row)
+            self._lanes.relieve(run, row)
 
     # ---- coming and going ------------------------------------------------------------------------
 

@@ -27,8 +27,9 @@ from latent_inv.objective import Constants
 from latent_inv.outline import Fitted, batch_key, pick_for
 from latent_inv.settings import Settings
 from latent_inv.spec import Budget, JobSpec, Seeds
+from latent_inv.stage_rows import rows_of
 from latent_inv.types import Latents, Tree, join_rows, map_tree
-from latent_inv.widths import rows_of, widths
+from latent_inv.widths import widths
 
 from .runner import evaluate
 from .starts import first_tensors
@@ -106,11 +107,11 @@ class Footprints:
         pixels = size[0] * size[1] / (measured[0] * measured[1])
         held, step = 0.0, 0.0
         each, rows_each = widths(spec, picked, self._catalogue.placement), list(rows_of(picked))
-        joining = sum(one.most - 1 for one in rows_each if one.joining is not None)
+        joining = sum(one.joiners for one in rows_each)
         for stage, width, stepped in zip(picked.stages, each, rows_each, strict=True):
             where = stage.space or space
             # Those that sleep until another gets to their stage are there, too.
-            rows = stepped.most + joining - (stepped.most - 1 if stepped.joining is not None else 0)
+            rows = stepped.most + joining - (stepped.joiners if stage.only is None else 0)
             numbers, small = _numbers(generator, where, size), _numbers(generator, where, measured)
             latents = numbers / small
             masked = picture.weight is not None

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
+from latent_inv.result import Outcome
+
 from .batch import LaneBatch, Member, RowStore, RowTensors
 from .job import JobRun
 from .run import Row
 from .scheduler import Lane, Scheduler
 from .starts import entering
+
+#: after these, no other row of the job has a turn
+_LAST = (Outcome.target_reached, Outcome.deadline, Outcome.cancelled)
 
 
 class Lanes:
@@ -85,10 +90,23 @@ class Lanes:
         owned = self._store.get(member)
         self._store.put(member, entering(run.job, run.job.stages[row.stage], row.index, owned))
         self._schedule(run, row)
+        if run.job.stages[row.stage].only is not None:
+            return  # rows of a side branch take turns
         for other in run.rows:
             if other.sleeping and other.stage == row.stage:
-                other.wake(row)
+                other.wake(row.stage_step, row.stage_seconds)
                 self._schedule(run, other)
+
+    def relieve(self, run: JobRun, row: Row) -> None:
+        """When a row has ended in a side branch: it is the turn of the next one, if there is one and need of it."""
+        stage = run.job.stages[row.stage]
+        enough = stage.enough is not None and stage.enough.met_by(row.best_metrics)
+        if stage.only is None or row.active or enough or row.outcome in _LAST or row.step > run.job.limit:
+            return
+        following = next((other for other in run.rows if other.sleeping and other.stage == row.stage), None)
+        if following is not None:
+            following.wake(row.step, run.elapsed())
+            self._schedule(run, following)
 
     def drop_others(self, run: JobRun) -> None:
         """One row has what was asked for: the other rows of its job need not go on."""

@@ -82,11 +82,11 @@ class Row:
         """Does it still take steps?"""
         return self.outcome is None and not self.dropped and not self.sleeping
 
-    def wake(self, other: Row) -> None:
-        """Begin beside `other`, which is about to enter this row's stage."""
+    def wake(self, step: int, seconds: float) -> None:
+        """Begin at a step and time of the job: beside another row that enters this stage, or after one that left it."""
         self.sleeping = False
-        self.step = self.stage_step = self.improved_step = other.stage_step
-        self.stage_seconds = other.stage_seconds
+        self.step = self.stage_step = self.improved_step = step
+        self.stage_seconds = seconds
 
     def end(self, outcome: Outcome, detail: str = "") -> None:
         """Stop here."""
@@ -140,7 +140,7 @@ class Row:
             return False
         values = metrics(scored.squared_error, scored.perceptual)
         self._remember(Step(self.step, scored.loss, scored.terms, values, seconds))
-        if self.step == 0:
+        if self.step == 0 or math.isinf(self.first_loss):  # a row that joined begins later
             self.first_loss = self.improved_loss = scored.loss
         reached = _reached(values, spec)
         # Another space has another prior, so what the sum was in the last one says nothing here.

@@ -20,6 +20,7 @@ from latent_inv.spec import (
     Budget,
     Encoder,
     Halving,
+    LatentPrior,
     LevenbergMarquardt,
     Perceptual,
     Pixel,
@@ -27,6 +28,7 @@ from latent_inv.spec import (
     Seeds,
 )
 from tests.engine.helpers import drain, job, result_of, resumptions, toy_engine
+from tests.engine.test_laws import Clock
 from tests.engine.test_stages import Choose, stages
 
 __all__ = ["stages"]  # a fixture
@@ -50,19 +52,86 @@ def told(spec: Any) -> tuple[JobResult, list[int]]:
     return result, [event.rows for event in events if isinstance(event, Progress)]
 
 
-def branched(choose: Choose, only: Quality, joined_by: Halving | None = THREE) -> None:
-    branch = Stage(QUICK, steps=6, only=only, joined_by=joined_by)
+def branched(
+    choose: Choose, only: Quality, joined_by: Halving | None = THREE, enough: Quality | None = None, solver: Any = QUICK
+) -> None:
+    branch = Stage(solver, steps=6, enough=enough, only=only, joined_by=joined_by)
     choose(Stage(GENTLE, steps=4), branch, Stage(GENTLE, steps=9, joined_by=FOUR), Stage(GENTLE))
+
+
+def turns(spec: Any) -> dict[int, tuple[int, int]]:
+    """First and last step of each row that had any."""
+    engine = toy_engine()
+    engine.submit("one", spec)
+    run = engine._jobs["one"]
+    drain(engine, {"one"})
+    return {row.index: (row.history[0].step, row.history[-1].step) for row in run.rows if row.history}
 
 
 def test_rows_that_are_near_enough_take_the_branch_and_end_there(stages: Choose) -> None:
     branched(stages, ANY)
     result, rows = told(job(steps=40))
     assert result.outcome is Outcome.step_limit
-    assert max(rows) == 3
-    # 4 steps, and 6 after the start of the branch is scored again: by whichever row is the best.
-    assert result.history[-1].step == 11
+    assert max(rows) == 1
     assert result.loss <= min(step.loss for step in result_of(job(steps=4)).history)
+
+
+def test_its_rows_take_turns_until_one_has_enough(stages: Choose) -> None:
+    """4 steps, then 6 of each after it was scored once; steps count on."""
+    branched(stages, ANY)
+    assert turns(job(steps=40)) == {0: (0, 11), 1: (12, 18), 2: (19, 25)}
+    branched(stages, ANY, enough=ANY)
+    assert turns(job(steps=40)) == {0: (0, 11)}
+    branched(stages, ANY)
+    for steps in (3, 4, 5, 11, 12, 13, 18, 20):
+        found = turns(job(steps=steps))
+        assert max(last for _, last in found.values()) == steps, "the budget is that of the job"
+        assert result_of(job(steps=steps)).outcome is Outcome.step_limit
+
+
+def test_the_best_of_all_turns_is_the_result(stages: Choose) -> None:
+    branched(stages, ANY, Halving(count=5, rung=1000))
+    picture = Picture(result_of(job(seed=5, steps=0)).image, None)
+    for seed in range(4):
+        engine = toy_engine()
+        engine.submit("one", job(picture=picture, seed=seed, steps=60))
+        run = engine._jobs["one"]
+        result = drain(engine, {"one"})[0]["one"].result
+        assert isinstance(result, JobResult)
+        losses = [row.best_loss for row in run.rows if row.history]
+        assert len(losses) == 5
+        assert result.loss == min(losses)
+
+
+def test_a_row_that_breaks_leaves_its_turn_to_the_next(stages: Choose) -> None:
+    branched(stages, ANY, solver=Adam(learning_rate=100, warmup_steps=0, typical=0, schedule="constant"))
+    engine = toy_engine()
+    engine.submit("one", job(steps=40, losses=(Pixel(), LatentPrior(weight=1))))
+    run = engine._jobs["one"]
+    drain(engine, {"one"})
+    assert [row.outcome for row in run.rows[:3]] == 3 * [Outcome.diverged]
+    assert run.rows[2].history[-1].step < 25, "the last would have its sixth step then"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline", "target_reached"])
+def test_a_job_that_is_over_has_no_further_turns(how: str, stages: Choose) -> None:
+    branched(stages, ANY)
+    budget = Budget(steps=40)
+    if how == "deadline":
+        budget = Budget(steps=40, seconds=1.0)
+    if how == "target_reached":
+        reached = max(step.metrics.psnr_db for step in result_of(job(steps=9)).history)
+        budget = Budget(steps=40, target_psnr_db=reached)
+    engine = toy_engine(clock=Clock(0.01))
+    engine.submit("one", job(budget=budget))
+    run = engine._jobs["one"]
+    while engine._jobs:
+        if how == "cancelled" and run.rows[0].stage == 1:
+            engine.cancel("one")
+        engine.poll()
+    *_, last = began = [row for row in run.rows if row.history]
+    assert last.outcome is Outcome[how]
+    assert len(began) == (2 if how == "deadline" else 1), "three would be all"
 
 
 def test_others_pass_it_by(stages: Choose) -> None:
@@ -125,16 +194,17 @@ def noisy(deviation: float) -> Picture:
 
 
 @pytest.mark.parametrize(
-    ("deviation", "rows"),
-    [(0.0, 1), (0.03, policy.AGAIN_STARTS), (0.6, policy.WIDE_STARTS)],
+    ("deviation", "rows", "beside"),
+    [(0.0, 1, 1), (0.03, policy.AGAIN_STARTS, 1), (0.6, policy.WIDE_STARTS, policy.WIDE_STARTS)],
     ids=["found", "in range", "out of range"],
 )
 def test_auto_tries_again_around_the_encoders_answer_what_is_in_range_and_not_found(
-    deviation: float, rows: int
+    deviation: float, rows: int, beside: int
 ) -> None:
     asked = job("loud", picture=noisy(deviation), solver=Auto(), initialiser=Auto(), budget=Budget())
     result, under_way = told(asked)
-    assert max(under_way) == rows
+    assert max(under_way) == beside
+    assert len(turns(asked)) == rows
     if deviation < 0.1:
         assert result.metrics.psnr_db > policy.IN_RANGE.psnr_db
         assert (result.metrics.psnr_db > policy.FOUND.psnr_db) is (deviation == 0)
@@ -155,5 +225,6 @@ def test_ways_go_past_all_branches_or_into_one() -> None:
     main, branch = Stage(GENTLE, steps=10), Stage(GENTLE, steps=100, only=ANY)
     assert ways([main]) == [[0]]
     assert ways([main, branch, main, branch]) == [[0, 2], [0, 1], [0, 2, 3]]
-    for chosen, limit in (((main, branch, main), 110), ((main, replace(branch, steps=5), main), 20)):
+    several = replace(branch, steps=5, joined_by=FOUR)
+    for chosen, limit in (((main, branch, main), 110), ((main, several, main), 30), ((main, several, main, main), 30)):
         assert step_limit(job(budget=Budget()), Picked(Seeds(), chosen)) == limit
