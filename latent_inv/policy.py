@@ -21,8 +21,8 @@ MAX_DENSE_LATENTS = 1024
 #: a larger Jacobian would crowd out all else on a small machine
 MAX_JACOBIAN_BYTES = 2**30
 #: starts of the second attempt at a picture that is in range and was not found, and how far from the encoder's answer
-#: they are, in deviations: about what that is off by. One in ten to one in two of them gets there. A picture of 8 bits
-#: that was not found is a JPEG more often than not, for which all of them would be in vain.
+#: they are, in deviations: about what that is off by. Where there is something to find, a third to all of them do. A
+#: picture of 8 bits that was not found is a JPEG more often than not, for which all of them would be in vain.
 AGAIN_STARTS, AGAIN_STARTS_8_BITS, AGAIN_SPREAD = 16, 4, 0.6
 #: search for pictures that the generator cannot make exactly: starts, steps until half of them go (earlier, which ones
 #: are ahead says little of which will win), steps of those that stay, three in the end, and steps that finish these
