@@ -21,9 +21,8 @@ MAX_DENSE_LATENTS = 1024
 #: a larger Jacobian would crowd out all else on a small machine
 MAX_JACOBIAN_BYTES = 2**30
 #: starts of the second attempt at a picture that is in range and was not found, and how far from the encoder's answer
-#: they are, in deviations: about what that is off by. Where there is something to find, a third to all of them do. A
-#: picture of 8 bits that was not found is a JPEG more often than not, for which all of them would be in vain.
-AGAIN_STARTS, AGAIN_STARTS_8_BITS, AGAIN_SPREAD = 16, 4, 0.6
+#: they are, in deviations: about what that is off by. Where there is something to find, a third to all of them do.
+AGAIN_STARTS, AGAIN_SPREAD = 16, 0.6
 #: search for pictures that the generator cannot make exactly: starts, steps until half of them go (earlier, which ones
 #: are ahead says little of which will win), steps of those that stay, three in the end, and steps that finish these
 WIDE_STARTS, WIDE_RUNG, WIDE_STEPS, POLISH_STEPS = 12, 100, 300, 150
@@ -204,7 +203,9 @@ def _stages(spec: specs.JobSpec, offers: Offers) -> tuple[tuple[Stage, ...], tup
     again = _again(spec, exact, near=near)
     more = f"; another time if it is then in range but not at {FOUND.psnr_db:g} dB"
     if isinstance(again.joined_by, specs.Encoder):
-        more += f", from up to {again.joined_by.count - 1} starts around the encoder's"
+        more += f", from up to {again.joined_by.count - 1} starts around the encoder's too"
+    else:
+        more += ", with full Jacobians"
     return (replace(exact, enough=FOUND), again, wide, exact, polish), (_EXACT + more, last)
 
 
@@ -233,13 +234,15 @@ def _again(spec: specs.JobSpec, exact: Stage, *, near: bool) -> Stage:
     """For rows that are in range, but not found.
 
     In a few of a thousand pictures that could be found, the way from the encoder ends in a minimum of the pixels. Ways
-    from beside it end elsewhere.
+    from beside it end elsewhere. But a picture of 8 bits that was not found is a JPEG more often than not: all of them
+    would be in vain, and the one with the smallest sum would be the one that makes the most of the JPEG's blocks.
     """
-    if not near:
-        return replace(exact, enough=FOUND, only=IN_RANGE)
-    count = AGAIN_STARTS_8_BITS if _has_8_bits(spec.picture) else AGAIN_STARTS
-    joining = specs.Encoder(count=count, spread=AGAIN_SPREAD)
-    return replace(exact, enough=FOUND, only=IN_RANGE, joined_by=joining)
+    branch = replace(exact, enough=FOUND, only=IN_RANGE)
+    if near and not _has_8_bits(spec.picture):
+        return replace(branch, joined_by=specs.Encoder(count=AGAIN_STARTS, spread=AGAIN_SPREAD))
+    # Bold steps share rounded Jacobians, and may have halted early.
+    careful = specs.LevenbergMarquardt(terms="pixel", jacobian="full", tolerance=0.003)
+    return replace(branch, solver=careful, steps=20)
 
 
 def _has_8_bits(picture: Picture) -> bool:

@@ -67,7 +67,11 @@ def test_few_latents_and_squared_pixels_get_second_order_and_then_adam() -> None
     assert exact.solver.terms == "pixel", "the other terms may be no sums of squares"  # type: ignore[attr-defined]
     assert exact.steps is not None
     assert (exact.enough, exact.only) == (policy.FOUND, None)
-    assert again == replace(exact, only=policy.IN_RANGE), "for those in range, which end there"
+    careful = again.solver
+    assert again == replace(exact, only=policy.IN_RANGE, solver=careful, steps=20), (
+        "for those in range, which end there"
+    )
+    assert (careful.terms, careful.jacobian) == ("pixel", "full")  # type: ignore[attr-defined]
     assert wide.joined_by == spec.Halving(count=policy.WIDE_STARTS, rung=policy.WIDE_RUNG)
     assert more == replace(exact, enough=policy.IN_RANGE)
     assert polish == Stage(spec.LBFGS(), policy.POLISH_STEPS)
@@ -86,17 +90,19 @@ def test_with_little_time_there_is_one_start_and_no_prior_is_cut_short() -> None
 
 @pytest.mark.parametrize("start", [spec.Auto(), spec.Encoder(), spec.Encoder(passes=1)], ids=str)
 def test_the_second_attempt_at_a_picture_in_range_begins_around_the_encoders_answer(start: Settings) -> None:
-    """Fewer times for pictures of 8 bits, most of which are JPEGs if they are not found."""
+    """But not of pictures of 8 bits, most of which are JPEGs if they are not found."""
     levels = np.random.default_rng(2).integers(0, 256, (3, 8, 8))
-    for exactly, count in ((True, policy.AGAIN_STARTS_8_BITS), (False, policy.AGAIN_STARTS)):
+    for exactly in (True, False):
         values = (levels + (0 if exactly else 0.3)) / 127.5 - 1
         found = picked(
             replace(DENSE, encoder=True),
             initialiser=start,
             picture=Picture(values.astype(np.float32).clip(-1, 1), None),
         )
-        assert found.stages[1].joined_by == spec.Encoder(count=count, spread=policy.AGAIN_SPREAD)
-        assert f"from up to {count - 1} starts around the encoder's" in said(found, "solver")
+        around = spec.Encoder(count=policy.AGAIN_STARTS, spread=policy.AGAIN_SPREAD)
+        assert found.stages[1].joined_by == (None if exactly else around)
+        assert found.stages[1].solver.jacobian == ("full" if exactly else "auto")  # type: ignore[attr-defined]
+        assert ("starts around the encoder's" in said(found, "solver")) is not exactly
 
 
 @pytest.mark.parametrize("start", [spec.Seeds(), spec.BestOf()], ids=str)
