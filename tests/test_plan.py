@@ -190,7 +190,7 @@ def test_what_the_policy_takes_is_said_without_weights(monkeypatch: pytest.Monke
 
 
 def test_a_plan_with_stages_counts_no_call_twice() -> None:
-    """The longest way: 40 steps, then what is left: 12 rows in 3 calls, 6 after step 100, then 3; or the branch, of 20."""
+    """The longest way: 40 steps, then what is left: 12 rows in 3 calls, 6 after step 100, then 3; or a branch of 20."""
     short, long = made(**AUTO, budget=Budget(steps=30)), made(**AUTO, budget=Budget(steps=300))
     assert short.seconds == pytest.approx(short.step_ms[0] / 1000 * 31)
     first, branch, third, *_ = (duration / 1000 for duration in long.step_ms)
