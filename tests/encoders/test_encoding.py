@@ -116,7 +116,7 @@ def test_a_job_starts_where_the_encoder_says(engine: Engine, passes: int, weight
     picture = make_picture(32, 32, weight=weight)
     result = result_of(job(picture=picture, initialiser=Encoder(passes=passes), steps=0), engine)
     assert np.array_equal(result.latents["z"], encoded(picture, passes))
-    assert result.picked["start"] == {"type": "Encoder", "passes": passes}
+    assert result.picked["start"] == {"type": "Encoder", "passes": passes, "count": 1, "spread": 0.6}
 
 
 def test_hidden_pixels_have_no_influence_on_a_start(engine: Engine) -> None:
