@@ -8,9 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import pytest
 from latent_inv.images import Picture
 
 _FOLDER_SECONDS: dict[str, float] = defaultdict(float)
-_SLOWEST: list[tuple[float, str]] = []
+_TEST_SECONDS: dict[str, float] = defaultdict(float)
 
 
 def require(what: str, found: bool, how: str) -> None:
@@ -47,14 +45,11 @@ def make_picture(height: int, width: int, seed: int = 0, weight: np.ndarray | No
     return Picture(np.ascontiguousarray(0.8 * np.stack(waves), dtype=np.float32), weight)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    began = time.perf_counter()
-    yield
-    seconds = time.perf_counter() - began
-    folder = Path(item.nodeid.split("::")[0]).parent.as_posix()
-    _FOLDER_SECONDS[folder] += seconds
-    _SLOWEST.append((seconds, item.nodeid))
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Of set-up, test and tear-down, in whichever process the test ran."""
+    folder = Path(report.nodeid.split("::")[0]).parent.as_posix()
+    _FOLDER_SECONDS[folder] += report.duration
+    _TEST_SECONDS[report.nodeid] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -62,5 +57,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for folder, seconds in sorted(_FOLDER_SECONDS.items(), key=lambda pair: -pair[1]):
         terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
     terminalreporter.section("ten slowest tests")
-    for seconds, name in sorted(_SLOWEST, reverse=True)[:10]:
+    for name, seconds in sorted(_TEST_SECONDS.items(), key=lambda pair: -pair[1])[:10]:
         terminalreporter.write_line(f"{seconds:8.1f}  {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ from latent_inv_server.store.folder import Store, open_store
 from latent_inv_server.store.records import JobState
 from tests.server.store.makers import record, sha, upload
 
-DATA = os.urandom(100_000)
+# The same in every process: its hash is part of tests' names.
+DATA = random.Random(1).randbytes(100_000)
 NAME = sha(DATA)
 
 
