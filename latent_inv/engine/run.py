@@ -12,8 +12,10 @@ from latent_inv.verdict import Verdict
 
 #: a loss above this many times its scale has run away
 RUNAWAY = 10.0
-#: a loss that ends above its start is no harm below this share of its scale
+#: a loss that ends above its start is no harm below this share of its scale …
 RISE = 0.05
+#: … nor if it is above it by less than this share of it
+HAIR = 0.01
 #: entries of a history; beyond, every second one goes
 MAX_HISTORY = 20_000
 #: how often a start with a zero gradient is moved
@@ -158,8 +160,8 @@ class Row:
             detail = f"At step {self.step} it was {scored.loss:.3g}, at the start {self.first_loss:.3g}."
             self.end(Outcome.diverged, detail)
         elif self.step >= limit:
-            # A nearly exact start may be left a little without harm: that is no divergence.
-            if not guarded and self.step > 0 and scored.loss > max(self.first_loss, RISE * scale):
+            # A start that is nearly exact, or as good as it gets, may be left a little: that is no divergence.
+            if not guarded and self.step > 0 and scored.loss > max(self.first_loss * (1 + HAIR), RISE * scale):
                 ends = f"from {self.first_loss:.3g} at the start to {scored.loss:.3g} at step {self.step}"
                 self.end(Outcome.diverged, f"It rose {ends}; try a smaller learning rate.")
             else:

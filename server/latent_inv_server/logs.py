@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import structlog
 
@@ -24,7 +24,6 @@ from .scrubbing import scrubbed
 #: whose lines are logged from the level that is set; those of libraries from "warning" at least, since their chatter is
 #: nobody's concern here, and may hold what must not be logged
 _OURS = ("latent_inv", "latent_inv_server")
-T = TypeVar("T")
 _FIRST = ("timestamp", "level", "logger", "event")
 
 _current: ContextVar[dict[str, str] | None] = ContextVar("log_scope", default=None)
@@ -41,12 +40,6 @@ def scope(**about: str) -> Iterator[None]:
         yield
     finally:
         _current.reset(before)
-
-
-async def in_scope(work: Awaitable[T], **about: str) -> T:
-    """Work that becomes a task: its lines are about this, whatever call or other work it was begun in."""
-    open_scope(**about)
-    return await work
 
 
 def open_scope(**about: str) -> Mapping[str, str]:

@@ -37,7 +37,7 @@ from .config import ServerConfig
 from .dispatcher import Dispatcher
 from .keeper import Keeper
 from .live import LiveJob, Phase
-from .logs import in_scope
+from .logs import scope
 from .outputs import result_files
 from .queue import Queue
 from .store.records import JobRecord, JobState
@@ -111,7 +111,9 @@ class Runs:
         self._do(job, self._run(job))
 
     def _do(self, job: LiveJob, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(in_scope(work, job_id=job.job_id, client=job.record.client))
+        # Its lines are about the job, whatever call or other work it was begun in.
+        with scope(job_id=job.job_id, client=job.record.client):
+            task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._did)
 

@@ -210,9 +210,10 @@ def test_a_generator_without_effect_is_stuck() -> None:
 
 
 def test_divergence_returns_the_best_and_names_the_step() -> None:
-    result = result_of(job(steps=60, solver=Adam(learning_rate=100, schedule="constant", warmup_steps=0)))
+    far = Adam(learning_rate=100, schedule="constant", warmup_steps=0)
+    result = result_of(job(steps=60, solver=far, losses=(Pixel(), LatentPrior(weight=1e-6))))
     assert result.outcome is Outcome.diverged
-    assert "step" in result.message
+    assert "at step 60" in result.message, "it is not far enough away for an earlier end"
     assert result.loss <= result.history[0].loss
     assert np.isfinite(result.latents["z"]).all()
 
@@ -229,6 +230,15 @@ def test_a_runaway_loss_stops_the_row_and_keeps_the_best(monkeypatch: pytest.Mon
     assert "step 60" in result.message
     assert result.loss == min(step.loss for step in result.history)
     assert result.steps == 60
+
+
+def test_a_hair_above_a_start_where_nothing_pays_is_no_divergence() -> None:
+    """Three steps from where two hundred have led: a start of which not even a first step makes more."""
+    best = result_of(job(steps=200))
+    short = result_of(job(steps=3, initialiser=Given(latents=best.latents)))
+    assert short.history[-1].loss > short.history[0].loss > 0.1
+    assert short.outcome is Outcome.step_limit
+    assert short.loss == short.history[0].loss
 
 
 def test_exact_latents_are_noticed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -266,6 +267,22 @@ def test_a_refused_request_burns_no_id_and_a_full_queue_knows_its_own() -> None:
         assert (await client.jobs.create(PNG, "steps", request_id="late", steps=1)).request_id == "late"
 
     serve(FakeEngine(), scenario, config)
+
+
+def test_an_end_that_a_stop_overtakes_is_given_up_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """A warning that something "was never awaited" is an error here."""
+    store = MemoryStore()
+
+    async def scenario(application: Application, client: AsyncClient) -> None:
+        await client.jobs.create(PNG, "forever")
+        waiting = await client.jobs.create(PNG, "forever")
+        application.jobs.runs.cancel_if_live(waiting.job_id)
+        await application.jobs.runs.close()
+        assert store.jobs.records[waiting.job_id].state is JobState.queued, "given up before it is kept"
+        gc.collect()
+
+    serve(FakeEngine(), scenario, ONE_AT_A_TIME, store=store)
+    assert not caplog.records
 
 
 def test_an_invert_with_the_id_of_a_job_comes_to_it() -> None:
