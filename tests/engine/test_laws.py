@@ -211,7 +211,7 @@ def test_a_generator_without_effect_is_stuck() -> None:
 
 def test_divergence_returns_the_best_and_names_the_step() -> None:
     far = Adam(learning_rate=100, schedule="constant", warmup_steps=0)
-    result = result_of(job(steps=60, solver=far, losses=(Pixel(), LatentPrior(weight=1e-6))))
+    result = result_of(job(steps=60, solver=far, losses=(Pixel(), LatentPrior(weight=1e-4))))
     assert result.outcome is Outcome.diverged
     assert "at step 60" in result.message, "it is not far enough away for an earlier end"
     assert result.loss <= result.history[0].loss
