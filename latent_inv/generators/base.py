@@ -19,6 +19,7 @@ from latent_inv.seeding import stream
 from latent_inv.spaces import LatentSpace
 from latent_inv.types import Latents
 
+from .folding import fold_norms
 from .half import HALVES, GradientScale, watched
 
 #: called as progress(what, bytes done, bytes in all or None)
@@ -230,7 +231,7 @@ class Generator(ABC):
         half = copy.copy(self)
         # By torch's own method: networks of diffusers have one that complains. Channels last is what kernels of such
         # formats are written for.
-        narrowed = nn.Module.to(copy.deepcopy(self.network), dtype)
+        narrowed = nn.Module.to(fold_norms(copy.deepcopy(self.network)), dtype)
         half.network = nn.Module.to(narrowed, memory_format=torch.channels_last)
         half.network_dtype, half._full = dtype, self.full
         return half
