@@ -309,12 +309,11 @@ class Runs:
             self._dispatcher.checkpoint(job.job_id)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._settle(running), seconds)
-        left = len(self.live)
         for job in self.live.values():
             text = "the server is stopping; the job goes on when it is back, watch it again then"
             job.break_off(partial(UnavailableError, text, retry_after=2))
-        if left:
-            logger.info("%d jobs are not over; they go on at the next start", left)
+        if self.live:
+            logger.info("%d jobs are not over; they go on at the next start", len(self.live))
 
     async def _settle(self, running: list[LiveJob]) -> None:
         while any(not job.stopped and job.under_way for job in running):
